@@ -1,0 +1,31 @@
+// Timers of one transport thread.
+#pragma once
+
+#include <cstddef>
+
+#include "base/clock.h"
+
+namespace penstock::net {
+
+/// Something that happens once at a time. Lives inside what it times; must be
+/// disarmed (Worker::disarm) before it dies.
+class Timer {
+ public:
+  virtual void fire(Nanos now) = 0;
+  bool armed() const { return slot_ != kIdle; }
+  Nanos when() const { return when_; }
+
+ protected:
+  Timer() = default;
+  ~Timer() = default;
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+ private:
+  friend class TimerHeap;
+  static constexpr std::size_t kIdle = static_cast<std::size_t>(-1);
+  Nanos when_ = kNever;
+  std::size_t slot_ = kIdle;
+};
+
+}  // namespace penstock::net

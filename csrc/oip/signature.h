@@ -1,0 +1,43 @@
+// What a model version takes and gives: fixed at load, shared by every request.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "oip/datatype.h"
+
+namespace penstock::oip {
+
+/// Dimensions a tensor may have at the most, the batch dimension included.
+inline constexpr std::size_t kMaxRank = 8;
+
+/// A dimension whose size the request decides.
+inline constexpr std::int64_t kDynamic = -1;
+
+struct TensorSpec {
+  std::string name;
+  DataType datatype = DataType::kFp32;
+  /// Without the batch dimension if the model batches.
+  std::vector<std::int64_t> dims;
+  /// An input a request may leave out (Triton's `optional`).
+  bool optional = false;
+  /// A BYTES input whose elements must be valid UTF-8 (ONNX strings).
+  bool utf8 = false;
+};
+
+struct Signature {
+  std::string model;
+  /// The decimal directory name, as answers carry it.
+  std::string version;
+  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> outputs;
+  /// Rows a batch may have; 0: the model has no batch dimension and each
+  /// request is run alone.
+  std::int64_t max_batch_size = 0;
+  /// Request parameters reach the model, so only requests equal in them may
+  /// share a batch.
+  bool parameters_matter = false;
+};
+
+}  // namespace penstock::oip

@@ -1,0 +1,73 @@
+"""What a model version is, as the native core needs to know it.
+
+The repository makes these from ``config.pbtxt`` and the model file; the engine
+reads them. They are checked where they are made (``penstock.repository``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+DYNAMIC = -1
+"""A dimension whose size each request decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model."""
+
+    name: str
+    datatype: str
+    """As the protocol spells it: ``"FP32"``, ``"BYTES"``, ..."""
+    dims: tuple[int, ...]
+    """Without the batch dimension if the model batches; -1 is dynamic."""
+    optional: bool = False
+    utf8: bool = False
+    """A BYTES input whose elements must be valid UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePolicy:
+    """Triton's ``ModelQueuePolicy``."""
+
+    timeout_action: Literal["reject", "delay"] = "reject"
+    default_timeout_us: int = 0
+    """0: requests wait as long as it takes."""
+    allow_timeout_override: bool = True
+    """Whether the ``timeout`` request parameter counts."""
+    max_queue_size: int = 0
+    """0: the server's own limit alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How requests become batches."""
+
+    max_batch_size: int = 0
+    """Rows; 0: the model has no batch dimension, each request runs alone."""
+    max_queue_delay_us: int = 0
+    """0: an idle instance takes at once what is queued."""
+    preferred_batch_sizes: tuple[int, ...] = ()
+    preserve_ordering: bool = False
+    priority_levels: int = 0
+    default_priority_level: int = 0
+    default_queue_policy: QueuePolicy = field(default_factory=QueuePolicy)
+    priority_queue_policies: Mapping[int, QueuePolicy] = field(default_factory=dict)
+    latency_budget_us: int = 0
+    """Deadline of requests that bring none; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One version of one model, complete."""
+
+    name: str
+    version: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    batching: Batching
+    instance_count: int = 1
+    parameters_matter: bool = False
+    """Request parameters reach the model, so they keep batches apart."""
