@@ -27,6 +27,11 @@ struct Parameter {
   ParameterValue value;
 };
 
+/// Inputs, requested outputs and raw contents a request may have, of each.
+inline constexpr std::size_t kMaxTensors = 4096;
+/// Parameters a request may have.
+inline constexpr std::size_t kMaxParameters = 256;
+
 /// A shape with room for kMaxRank dimensions and no allocation.
 struct Shape {
   std::array<std::int64_t, kMaxRank> dims{};
@@ -42,6 +47,9 @@ struct InputView {
   /// The serialised InferTensorContents; see has_contents.
   std::span<const std::uint8_t> contents;
   bool has_contents = false;
+  /// `contents` came more than once, and protobuf merges them: it is then the
+  /// serialised InferInputTensor that holds them all.
+  bool contents_split = false;
   /// Parameters that move the tensor elsewhere, "shared_memory_region" and
   /// the like, are refused by bind(); the name of the first one seen.
   std::string_view foreign_parameter;
@@ -56,7 +64,8 @@ struct RequestedOutputView {
 };
 
 /// Views into the bytes parse() was given; meant to be reused, so that a
-/// steady state allocates nothing.
+/// steady state allocates nothing. Every text is valid UTF-8; a parameter key
+/// occurs once, with the last value it came with.
 struct InferRequestView {
   std::string_view model_name;
   std::string_view model_version;
@@ -70,7 +79,8 @@ struct InferRequestView {
 };
 
 /// INVALID_ARGUMENT, saying where and why, if `wire` is not a
-/// ModelInferRequest. `view` then holds what was read up to there.
+/// ModelInferRequest or goes beyond kMaxRank, kMaxTensors or kMaxParameters.
+/// `view` then holds what was read up to there.
 Status parse(std::span<const std::uint8_t> wire, InferRequestView& view);
 
 /// One input of a request that fits its model.

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/buffer.h"
+#include "oip/infer_request.h"
 #include "oip/signature.h"
 
 namespace penstock::oip {
@@ -25,8 +26,11 @@ struct InferResponseView {
   std::string_view model_version;
   std::string_view id;
   std::span<const OutputView> outputs;
+  std::span<const Parameter> parameters{};
 };
 
+/// Texts must be valid UTF-8, as clients refuse the whole answer otherwise.
+///
 /// Appends the serialised message to `out`, whose first bytes (the gRPC
 /// prefix) stay as they are. One pass: sizes first, then every byte once.
 /// If `offsets` is not null, it gets where in `out` each output's data begins.
@@ -37,7 +41,8 @@ void write_infer_response(const InferResponseView& response, Buffer& out,
 void write_stream_response(const InferResponseView& response, Buffer& out);
 
 /// ModelStreamInferResponse with error_message, and infer_response holding
-/// nothing but the id, so that the client knows which request failed.
+/// nothing but the id, so that the client knows which request failed. A message
+/// that is not valid UTF-8 is escaped.
 void write_stream_error(std::string_view message, std::string_view id, Buffer& out);
 
 }  // namespace penstock::oip

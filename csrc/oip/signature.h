@@ -38,6 +38,14 @@ struct Signature {
   /// Request parameters reach the model, so only requests equal in them may
   /// share a batch.
   bool parameters_matter = false;
+
+  /// To be called once the tensors are set: a request that names them in
+  /// another order is then bound without looking through all of them for each.
+  void index_names();
+  /// Indices of `inputs` and of `outputs` in the order of their names. Made by
+  /// index_names(); may be empty.
+  std::vector<std::uint16_t> inputs_by_name{};
+  std::vector<std::uint16_t> outputs_by_name{};
 };
 
 }  // namespace penstock::oip

@@ -26,6 +26,8 @@ class TensorSpec:
     optional: bool = False
     utf8: bool = False
     """A BYTES input whose elements must be valid UTF-8."""
+    labels: tuple[str, ...] = ()
+    """Class names of an output, for the classification extension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Batching:
     default_queue_policy: QueuePolicy = field(default_factory=QueuePolicy)
     priority_queue_policies: Mapping[int, QueuePolicy] = field(default_factory=dict)
     latency_budget_us: int = 0
-    """Deadline of requests that bring none; 0: none."""
+    """Every request's deadline is at most this long after its arrival; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

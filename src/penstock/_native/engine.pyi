@@ -130,7 +130,7 @@ class Engine:
         self,
         *,
         transport_threads: int,
-        control_methods: Sequence[tuple[str, bool, bool]],
+        control_methods: Sequence[tuple[str, bool, bool]] = ...,
         max_connections: int = ...,
         max_streams: int = ...,
         max_header_bytes: int = ...,
@@ -141,15 +141,15 @@ class Engine:
         keepalive_time_s: float = ...,
         keepalive_timeout_s: float = ...,
         stall_timeout_s: float = ...,
+        handshake_timeout_s: float = ...,
         tls: Mapping[str, str] | None = None,
-        fixed_answer: bytes | None = None,
     ) -> None:
         """
         Args:
+            transport_threads: 0: no sockets, for requests of this process alone.
             control_methods: (path, client streaming, server streaming) of the
                 methods that Python answers.
             tls: ``certificate``, ``key`` and, for mTLS, ``client_ca``: paths.
-            fixed_answer: benchmark only: every ModelInfer gets these bytes.
         """
     def listen_tcp(self, host: str, port: int) -> int:
         """Returns the bound port. Raises OSError."""
@@ -196,6 +196,7 @@ class Engine:
 class LocalRequest:
     """An answer on its way, for requests that came without a socket."""
 
+    def done(self) -> bool: ...
     def result(self, timeout_s: float | None = None) -> dict[str, np.ndarray[Any, Any]]:
         """Wait for the answer; arrays view one buffer of their own.
 

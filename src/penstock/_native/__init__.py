@@ -1,0 +1,1 @@
+"""The Cython border to ``csrc``; nothing else crosses it."""

@@ -1,0 +1,231 @@
+# One instance of a model: the loop that its thread runs, and the batch that
+# its backend sees.
+
+
+class RequestError(Exception):
+    """An answer with a status code of its own."""
+
+    def __init__(self, int code, str message):
+        super().__init__(message)
+        if not 1 <= code <= 16:
+            raise ValueError(f"code {code} is not a gRPC status code of an error, 1 to 16")
+        self.code = code
+        self.message = message
+
+    def __reduce__(self):
+        return (type(self), (self.code, self.message))
+
+
+@cython.final
+cdef class Batch:
+    cdef CInstance* native
+    cdef object spec
+    # Arrays that outputs point into until they are scattered.
+    cdef list held
+
+    def __init__(self):
+        raise TypeError("a Batch comes from an Instance")
+
+    @property
+    def rows(self):
+        return self.native.rows()
+
+    @property
+    def static(self):
+        return self.native.is_static()
+
+    @property
+    def input_count(self):
+        return len(self.spec.inputs)
+
+    cdef const BatchTensor* input_at(self, Py_ssize_t index) except NULL:
+        if not 0 <= index < len(self.spec.inputs):
+            raise IndexError(f"input {index} of {len(self.spec.inputs)}")
+        return &self.native.input(index)
+
+    def input_address(self, Py_ssize_t index):
+        cdef const BatchTensor* tensor = self.input_at(index)
+        return <size_t>tensor.data if tensor.present else 0
+
+    def input_shape(self, Py_ssize_t index):
+        return shape_of(self.input_at(index).shape)
+
+    def input(self, Py_ssize_t index):
+        cdef const BatchTensor* tensor = self.input_at(index)
+        if not tensor.present:
+            return None
+        shape = shape_of(tensor.shape)
+        datatype = self.spec.inputs[index].datatype
+        if datatype == "BYTES":
+            return decode_elements(tensor.data, tensor.bytes, shape)
+        return array_over(<char*>tensor.data, tensor.bytes, _DTYPES[datatype], shape, True)
+
+    def output_address(self, Py_ssize_t index):
+        if not 0 <= index < len(self.spec.outputs):
+            raise IndexError(f"output {index} of {len(self.spec.outputs)}")
+        return <size_t>self.native.output_address(index)
+
+    def set_output(self, Py_ssize_t index, value):
+        if not 0 <= index < len(self.spec.outputs):
+            raise IndexError(f"output {index} of {len(self.spec.outputs)}")
+        spec = self.spec.outputs[index]
+        array = np.ascontiguousarray(value)
+        # ascontiguousarray makes a scalar an array of one element.
+        cdef vector[int64_t] shape = np.shape(value)
+        cdef const uint8_t[::1] view
+        if spec.datatype == "BYTES":
+            if array.dtype.kind not in "OSU":
+                raise self.wrong_dtype(spec, array)
+            try:
+                data = encode_elements(array)
+            except TypeError as error:
+                raise RequestError(13, f"output {spec.name!r} of model {self.spec.name!r}: {error}")
+        elif array.dtype != _DTYPES[spec.datatype]:
+            raise self.wrong_dtype(spec, array)
+        else:
+            data = array.reshape(-1).view(np.uint8)
+        self.held.append(data)
+        cdef const uint8_t* address = NULL
+        cdef size_t size = len(data)
+        if size > 0:
+            view = data
+            address = &view[0]
+        cdef Status status = self.native.give_output(
+            index, address, size, DimSpan(shape.data(), shape.size())
+        )
+        if not status.ok():
+            raise error_of(status)
+
+    def wrong_dtype(self, spec, array):
+        return RequestError(
+            13,
+            f"output {spec.name!r} of model {self.spec.name!r}: the backend gave dtype "
+            f"{array.dtype}, expected {_DTYPES[spec.datatype]} ({spec.datatype})",
+        )
+
+    @property
+    def parameters(self):
+        cdef ParameterSpan parameters = self.native.parameters()
+        cdef size_t i
+        return {
+            text_of(parameters[i].key): parameter_value(parameters[i])
+            for i in range(parameters.size())
+        }
+
+    cdef check_outputs(self):
+        if self.native.outputs_missing() > 0:
+            raise RequestError(
+                13,
+                f"model {self.spec.name!r}: the backend gave no value for "
+                f"{self.native.outputs_missing()} of its outputs",
+            )
+
+
+@cython.final
+cdef class Instance:
+    cdef unique_ptr[CInstance] native
+    # Requests come back through the engine's transport: it must outlive us.
+    cdef Engine engine
+    cdef object spec
+    cdef Batch batch
+
+    def __init__(self):
+        raise TypeError("an Instance comes from a Version")
+
+    def run(self, backend):
+        cdef CInstance* native = self.native.get()
+        cdef bint more
+        run = backend.run
+        batch = self.batch
+        while True:
+            with nogil:
+                more = native.next()
+            if not more:
+                return
+            try:
+                run(batch)
+                batch.check_outputs()
+            except BaseException as error:
+                self.fail(error)
+            else:
+                with nogil:
+                    native.complete()
+            # The requests have gone: what their outputs pointed into may go.
+            self.batch.held.clear()
+
+    cdef fail(self, error):
+        cdef Status status
+        if isinstance(error, RequestError):
+            status = make_status(error.code, error.message)
+        else:
+            _log.error(
+                "model %s version %s failed on a batch of %d rows",
+                self.spec.name,
+                self.spec.version,
+                self.native.get().rows(),
+                exc_info=error,
+            )
+            status = make_status(
+                13, f"model {self.spec.name!r}: {type(error).__name__}: {error}"
+            )
+        with nogil:
+            self.native.get().fail(status)
+
+    def warm_up(self, backend, int64_t rows, dims=None):
+        limit = max(self.spec.batching.max_batch_size, 1)
+        if not 1 <= rows <= limit:
+            raise ValueError(f"cannot warm up with {rows} rows, expected 1 to {limit}")
+        if dims is None:
+            dims = [spec.dims for spec in self.spec.inputs]
+        cdef vector[vector[int64_t]] shapes
+        for shape in dims:
+            if any(dim < 0 for dim in shape):
+                raise ValueError(
+                    f"warm-up of model {self.spec.name!r} needs a size for each dynamic "
+                    f"dimension of {tuple(shape)}"
+                )
+            shapes.push_back(tuple(shape))
+        cdef Status status = self.native.get().begin_warm_up(
+            rows, DimsSpan(shapes.data(), shapes.size())
+        )
+        if not status.ok():
+            raise ValueError(status.message().decode())
+        try:
+            backend.run(self.batch)
+            self.batch.check_outputs()
+        finally:
+            self.batch.held.clear()
+
+
+cdef Instance make_instance(Engine engine, shared_ptr[ModelVersion] version, uint32_t index, spec):
+    cdef Instance instance = Instance.__new__(Instance)
+    instance.native.reset(new CInstance(version, index))
+    instance.engine = engine
+    instance.spec = spec
+    cdef Batch batch = Batch.__new__(Batch)
+    batch.native = instance.native.get()
+    batch.spec = spec
+    batch.held = []
+    instance.batch = batch
+    return instance
+
+
+@cython.final
+cdef class Version:
+    cdef shared_ptr[ModelVersion] native
+    cdef list instances
+    cdef readonly object spec
+    cdef object __weakref__
+
+    def __init__(self):
+        raise TypeError("a Version comes from Engine.add_version")
+
+    def instance(self, Py_ssize_t index):
+        return self.instances[index]
+
+    def close(self):
+        with nogil:
+            self.native.get().close()
+
+    def statistics(self):
+        return version_statistics(self)
