@@ -1,5 +1,7 @@
 #include "serving/cost_model.h"
 
+#include <cmath>
+
 namespace penstock::serving {
 namespace {
 
@@ -37,7 +39,7 @@ CostModel::Line CostModel::line() const {
 
 Nanos CostModel::predict(std::int64_t rows) const {
   const Line fit = line();
-  return static_cast<Nanos>(fit.a + fit.b * static_cast<double>(rows));
+  return std::llround(fit.a + fit.b * static_cast<double>(rows));
 }
 
 }  // namespace penstock::serving
