@@ -17,7 +17,7 @@ class Timer {
 
  protected:
   Timer() = default;
-  ~Timer() = default;
+  virtual ~Timer() = default;
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 

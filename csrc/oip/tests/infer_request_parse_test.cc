@@ -161,8 +161,9 @@ TEST_CASE("oip parse: contents are kept for later, merged if they came in pieces
   });
   std::string tensor = input("x", "FP32", {2});
   protozero::pbf_writer(tensor).add_message(5, contents);
+  const Request once = Request().add(5, tensor);
   InferRequestView view;
-  REQUIRE(parse(as_bytes(Request().add(5, tensor).bytes()), view).ok());
+  REQUIRE(parse(as_bytes(once.bytes()), view).ok());
   CHECK(view.inputs[0].has_contents);
   CHECK_FALSE(view.inputs[0].contents_split);
   CHECK(as_text(view.inputs[0].contents) == contents);
