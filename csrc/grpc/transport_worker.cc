@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <ctime>
@@ -15,6 +16,20 @@ namespace {
 constexpr int kEventsPerBurst = 256;
 constexpr int kAcceptsPerBurst = 64;
 constexpr Nanos kAcceptPause = 100 * kMillisecond;
+
+// epoll_wait() to the nanosecond where the kernel has it (Linux 5.11), else to
+// the millisecond.
+int wait_for(int epoll, std::span<epoll_event> events, Nanos timeout) {
+  const int room = static_cast<int>(events.size());
+  const timespec patience{static_cast<time_t>(timeout / kSecond),
+                          static_cast<long>(timeout % kSecond)};
+  const int count = ::epoll_pwait2(epoll, events.data(), room,
+                                   timeout == kNever ? nullptr : &patience, nullptr);
+  if (count >= 0 || errno != ENOSYS) return count;
+  const Nanos millis = timeout / kMillisecond + (timeout % kMillisecond != 0 ? 1 : 0);
+  return ::epoll_wait(epoll, events.data(), room,
+                      timeout == kNever ? -1 : static_cast<int>(std::min<Nanos>(millis, 60'000)));
+}
 
 }  // namespace
 
@@ -109,9 +124,7 @@ void TransportWorker::wait() {
     if (has_posted() || ordered_.load(std::memory_order_seq_cst)) timeout = 0;
   }
   std::array<epoll_event, kEventsPerBurst> events;
-  timespec patience{static_cast<time_t>(timeout / kSecond), static_cast<long>(timeout % kSecond)};
-  const int count = ::epoll_pwait2(epoll_.get(), events.data(), kEventsPerBurst,
-                                   timeout == kNever ? nullptr : &patience, nullptr);
+  const int count = wait_for(epoll_.get(), events, timeout);
   asleep_.store(false, std::memory_order_relaxed);
   begin_burst(steady_now());
 

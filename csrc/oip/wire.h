@@ -6,6 +6,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <protozero/varint.hpp>
@@ -52,7 +53,9 @@ class Reader {
     field_start_ = position_;
     tag_ = 0;
     const std::uint64_t value = varint();
-    if (value > UINT32_MAX || value < 8) fail("not a field number");
+    if (value > UINT32_MAX || value < 8 || position_ - field_start_ > kMaxTagSize) {
+      fail("not a field number");
+    }
     tag_ = static_cast<std::uint32_t>(value);
     return true;
   }
@@ -102,6 +105,7 @@ class Reader {
  private:
   // What protobuf's own parsers allow.
   static constexpr int kMaxGroupDepth = 100;
+  static constexpr std::ptrdiff_t kMaxTagSize = 5;
 
   template <typename T>
   T fixed() {

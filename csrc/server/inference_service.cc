@@ -20,6 +20,9 @@ constexpr std::uint32_t kFirstControl = 2;
 /// Requests a thread keeps for reuse.
 constexpr std::size_t kPooled = 1'024;
 
+/// Bytes of an answer that come from the transport thread's pool.
+constexpr std::size_t kPooledAnswer = 16 * 1'024;
+
 }  // namespace
 
 void TransportRequest::fire(Nanos) { service.on_deadline(*this); }
@@ -211,7 +214,11 @@ void InferenceService::begin(grpc::Call& call, Buffer message, InferStream* stre
     answer(worker, request);
     return;
   }
-  request.answer = call.worker().take_buffer(request.version->answer_size_hint(request.bound.rows));
+  // A large answer is given memory when it is written, not while it waits.
+  if (const std::size_t size = request.version->answer_size_hint(request.bound.rows);
+      size <= kPooledAnswer) {
+    request.answer = call.worker().take_buffer(size);
+  }
   collect(worker, request);
 }
 

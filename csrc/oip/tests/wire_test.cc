@@ -65,6 +65,9 @@ TEST_CASE("oip wire: what is broken is told") {
   CHECK(walk("\x0F") == "an unknown wire type");
   // A field number of more than 29 bits.
   CHECK(walk("\x88\x80\x80\x80\x10\x01") == "not a field number");
+  // Field 1 in five bytes and, one too many, in six.
+  CHECK(walk(std::string("\x88\x80\x80\x80\x00\x01", 6)) == "");
+  CHECK(walk(std::string("\x88\x80\x80\x80\x80\x00\x01", 7)) == "not a field number");
 }
 
 TEST_CASE("oip wire: a length is not taken modulo 2^32") {

@@ -1,0 +1,142 @@
+"""Carries calls between the native transport and handlers on an asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock import protos
+from penstock._native.engine import ControlCall, Engine, RequestError
+
+log = logging.getLogger("penstock.control")
+
+CANCELLED, UNKNOWN, INVALID_ARGUMENT, NOT_FOUND = 1, 2, 3, 5
+FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 9, 12, 13, 14
+"""gRPC status codes that handlers answer with."""
+
+Send = Callable[[Any], None]
+UnaryHandler = Callable[[Any], Awaitable[Any]]
+"""A request message to its response message."""
+StreamHandler = Callable[[AsyncIterator[Any], Send], Awaitable[None]]
+"""Request messages as they come, and a function that sends a response message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What answers one method: exactly one of the two functions."""
+
+    unary: UnaryHandler | None = None
+    stream: StreamHandler | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    method: protos.Method
+    task: asyncio.Task[None] | None = None
+    messages: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    """None: the client sends no more."""
+
+
+def control_methods() -> dict[str, protos.Method]:
+    """Methods by path that Python answers: all of the contract but the inference itself."""
+    native = {"ModelInfer", "ModelStreamInfer"}
+    return {
+        method.path: method
+        for methods in protos.services().values()
+        for method in methods
+        if method.path.rpartition("/")[2] not in native
+    }
+
+
+class Bridge:
+    """Reads the engine's control queue and runs a handler for each call.
+
+    All methods belong to the loop's thread.
+    """
+
+    def __init__(self, engine: Engine, handlers: Mapping[str, Handler]) -> None:
+        self._engine = engine
+        self._handlers = handlers
+        self._methods = control_methods()
+        missing = self._methods.keys() - handlers.keys()
+        if missing:
+            raise ValueError(f"no handler for {', '.join(sorted(missing))}")
+        self._calls: dict[int, _Call] = {}
+
+    def attach(self) -> None:
+        """Start reading, on the running loop."""
+        asyncio.get_running_loop().add_reader(self._engine.control_fd, self._read)
+
+    async def close(self) -> None:
+        """Stop reading and end what is open."""
+        asyncio.get_running_loop().remove_reader(self._engine.control_fd)
+        tasks = [call.task for call in self._calls.values() if call.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _read(self) -> None:
+        for event in self._engine.take_control_calls():
+            self._on_event(event)
+
+    def _on_event(self, event: ControlCall) -> None:
+        number = event["id"]
+        if event["event"] == "gone":
+            call = self._calls.pop(number, None)
+            if call is not None and call.task is not None:
+                call.task.cancel()
+            return
+        call = self._calls.get(number)
+        if call is None:
+            call = self._calls[number] = _Call(self._methods[event["method"]])
+            call.task = asyncio.get_running_loop().create_task(self._serve(number, call))
+        call.messages.put_nowait(event["message"] if event["event"] == "message" else None)
+        if event["event"] == "message" and not call.method.client_streaming:
+            call.messages.put_nowait(None)
+
+    async def _serve(self, number: int, call: _Call) -> None:
+        code, text = 0, ""
+        try:
+            await self._answer(number, call)
+        except RequestError as error:
+            code, text = error.code, error.message
+        except asyncio.CancelledError:
+            code, text = CANCELLED, "the call was cancelled"
+        except Exception as error:
+            log.exception("the handler of %s failed", call.method.path)
+            code, text = INTERNAL, f"{type(error).__name__}: {error}"
+        if self._calls.pop(number, None) is not None:
+            self._engine.control_finish(number, code, text)
+
+    async def _answer(self, number: int, call: _Call) -> None:
+        handler = self._handlers[call.method.path]
+        request_type = protos.message(call.method.request)
+
+        def send(response: Any) -> None:
+            self._engine.control_send(number, response.SerializeToString())
+
+        async def requests() -> AsyncIterator[Any]:
+            while (data := await call.messages.get()) is not None:
+                yield _decode(request_type, data)
+
+        if handler.stream is not None:
+            await handler.stream(requests(), send)
+            return
+        assert handler.unary is not None
+        async for request in requests():
+            send(await handler.unary(request))
+
+
+def _decode(request_type: Any, data: bytes) -> Any:
+    from google.protobuf.message import DecodeError
+
+    try:
+        return request_type.FromString(data)
+    except DecodeError as error:
+        raise RequestError(
+            INVALID_ARGUMENT,
+            f"{len(data)} bytes that are not a {request_type.DESCRIPTOR.full_name}: {error}",
+        ) from None
