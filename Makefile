@@ -40,17 +40,18 @@ apt-test: ## the same for the tests
 
 # What .venv holds follows from these files; the stamps carry their hash, so
 # that neither a checkout nor a touch installs anything again.
-DECLARED := $(shell cat pyproject.toml .ci/requirements.py | sha256sum | cut -c1-16)
+DECLARED := $(shell cat pyproject.toml .ci/requirements.py .ci/constraints.txt | sha256sum | cut -c1-16)
 DEMO_STAMP := $(VENV)/.demo-$(DECLARED)
 DEV_STAMP := $(VENV)/.dev-$(DECLARED)
 
-# $(call install,extra): .venv, what building needs, then penstock[extra], editable.
+# $(call install,extra): .venv with what building and penstock[extra] need in
+# one resolution, then penstock itself, editable.
 define install
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version)'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	echo "==> installing penstock[$(1)] into $(VENV)"
-	$(PYTHON) .ci/requirements.py build | $(BIN)/pip install --quiet -r /dev/stdin
-	$(BIN)/pip install --quiet --no-build-isolation --editable '.[$(1)]'
+	$(PYTHON) .ci/requirements.py develop $(1) | $(BIN)/pip install --quiet -c .ci/constraints.txt -r /dev/stdin
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	rm -f $(VENV)/.$(1)-*
 	touch $@ $(if $(filter dev,$(1)),$(DEMO_STAMP))
 endef
@@ -82,7 +83,7 @@ serve: build ## leave a server up on the demo's models
 # --- Checks -----------------------------------------------------------------
 
 CXX_FILES = $(shell find csrc -name '*.h' -o -name '*.cc')
-PYTHON_FILES := src tests examples benchmarks .ci setup.py build_protos.py
+PYTHON_FILES := src tests examples benchmarks csrc .ci setup.py build_protos.py
 
 .PHONY: test lint format typecheck unit pytest conformance
 test: lint unit pytest ## lint, then the C++ and the Python tests
@@ -154,9 +155,9 @@ test-newest: dist/.stamp ## the wheel with the newest release of every dependenc
 	stamp=$$venv/.ready-$(DECLARED)
 	if [[ ! -e $$stamp ]]; then
 	  $(PYTHON) -m venv --clear $$venv
-	  $$venv/bin/pip install --quiet "$$(ls dist/penstock-*.whl)[dev]"
-	  # A client in dev may hold a dependency of ours back; it must not.
-	  $(PYTHON) .ci/requirements.py newest cpu | $$venv/bin/pip install --quiet --upgrade --no-deps -r /dev/stdin
+	  $(PYTHON) .ci/requirements.py develop dev | $$venv/bin/pip install --quiet -c .ci/constraints.txt -r /dev/stdin
+	  # Where a client in dev holds a dependency of ours back, it must not.
+	  $(PYTHON) .ci/requirements.py names cpu | $$venv/bin/pip install --quiet --upgrade --no-deps -r /dev/stdin
 	  touch $$stamp
 	fi
 	$$venv/bin/pip install --quiet --force-reinstall --no-deps dist/penstock-*.whl

@@ -1,8 +1,8 @@
 """Prints requirement lists that pip takes, read from pyproject.toml.
 
-    requirements.py build             what building needs
-    requirements.py oldest EXTRA...   every dependency at its declared lower bound
-    requirements.py newest EXTRA...   the same names without a bound
+requirements.py develop EXTRA...  what building and running need, as declared
+requirements.py oldest EXTRA...   the same, each at its declared lower bound
+requirements.py names EXTRA...    what running needs, without a bound
 """
 
 from __future__ import annotations
@@ -57,12 +57,13 @@ def pinned(requirement: str) -> str:
 def main(mode: str, extras: list[str]) -> None:
     declared = tomllib.loads(PROJECT.read_text())
     build = declared["build-system"]["requires"]
-    if mode == "build":
-        lines = build
+    running = list(direct(declared, extras))
+    if mode == "develop":
+        lines = [*build, *running]
     elif mode == "oldest":
-        lines = [pinned(requirement) for requirement in [*build, *direct(declared, extras)]]
-    elif mode == "newest":
-        lines = [str(parse(requirement)["name"]) for requirement in direct(declared, extras)]
+        lines = [pinned(requirement) for requirement in [*build, *running]]
+    elif mode == "names":
+        lines = [str(parse(requirement)["name"]) for requirement in running]
     else:
         raise SystemExit(__doc__)
     print("\n".join(dict.fromkeys(lines)))

@@ -215,9 +215,12 @@ std::optional<std::span<const std::uint8_t>> raw_in_place(const InputView& input
 std::size_t decoded_size_bound(const InputView& input, DataType type, std::uint64_t elements) {
   const std::uint64_t came = input.contents.size();
   // A BYTES element takes its length and two bytes or more of the message, and
-  // four bytes more than its length when raw; any other takes a byte or more.
+  // four bytes more than its length when raw. A number takes a byte or more,
+  // one of fixed size as many as it has when raw.
   if (type == DataType::kBytes) return came * 2;
-  return std::min(elements, came) * element_size(type);
+  const std::size_t size = element_size(type);
+  if (type == DataType::kFp32 || type == DataType::kFp64) return came / size * size;
+  return std::min(elements, came) * size;
 }
 
 std::string decode_contents(const InputView& input, DataType type, std::uint64_t elements,

@@ -31,7 +31,12 @@ void TransportRequest::write(const oip::InferResponseView& response) {
   answer.clear();
   answer.resize(grpc::kMessagePrefix);
   if (streaming) {
-    oip::write_stream_response(response, answer);
+    // Triton tells so on streams, where a model may answer several times; its
+    // clients wait for it. Ours answer once.
+    static const oip::Parameter kFinal{"triton_final_response", true};
+    oip::InferResponseView final_response = response;
+    final_response.parameters = {&kFinal, 1};
+    oip::write_stream_response(final_response, answer);
   } else {
     oip::write_infer_response(response, answer);
   }

@@ -1,0 +1,52 @@
+"""Serve ONNX models over a native gRPC data plane (Open Inference Protocol).
+
+:class:`Server` serves a model repository on sockets; :func:`load` gives one model of this process,
+with the same batching and no sockets. The command line is ``penstock serve``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock._native.engine import LocalRequest, RequestError
+    from penstock.local import LocalModel, load
+    from penstock.options import OptionsError, ServerOptions
+    from penstock.server import BindError, NoModelError, Server
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BindError",
+    "LocalModel",
+    "LocalRequest",
+    "NoModelError",
+    "OptionsError",
+    "RequestError",
+    "Server",
+    "ServerOptions",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is used and nothing else: the command line starts in less time (PEP 562)."""
+    from importlib import import_module
+
+    homes = {
+        "penstock._native.engine": ("LocalRequest", "RequestError"),
+        "penstock.local": ("LocalModel", "load"),
+        "penstock.options": ("OptionsError", "ServerOptions"),
+        "penstock.server": ("BindError", "NoModelError", "Server"),
+    }
+    for module, names in homes.items():
+        if name in names:
+            value = getattr(import_module(module), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
