@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -110,15 +111,15 @@ TEST_CASE("what many threads post arrives once, each thread's in order") {
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&queue, &mine = items[static_cast<std::size_t>(t)], t] {
-      for (std::size_t i = 0; i < mine.size(); ++i) {
-        mine[i].thread = t;
-        mine[i].number = static_cast<int>(i);
-        // Chains of one to three items.
-        const std::size_t chain = i % 6;
-        if (chain == 1 || chain == 4 || chain == 5) mine[i - 1].next = &mine[i];
-        if (chain == 0) queue.push(&mine[i], &mine[i]);
-        if (chain == 2) queue.push(&mine[i - 1], (mine[i - 1].next = &mine[i]));
-        if (chain == 5) queue.push(&mine[i - 2], &mine[i]);
+      for (std::size_t first = 0; first < mine.size();) {
+        const std::size_t last = std::min(first + first % 3, mine.size() - 1);
+        for (std::size_t i = first; i <= last; ++i) {
+          mine[i].thread = t;
+          mine[i].number = static_cast<int>(i);
+          if (i != last) mine[i].next = &mine[i + 1];
+        }
+        queue.push(&mine[first], &mine[last]);
+        first = last + 1;
       }
     });
   }

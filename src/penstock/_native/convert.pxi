@@ -79,6 +79,7 @@ cdef Signature signature_of(spec) except *:
         native.outputs.push_back(tensor_spec_of(tensor))
     native.max_batch_size = spec.batching.max_batch_size
     native.parameters_matter = spec.parameters_matter
+    native.index_names()
     return native
 
 

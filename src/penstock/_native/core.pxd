@@ -72,6 +72,7 @@ cdef extern from "oip/signature.h" namespace "penstock::oip" nogil:
         vector[TensorSpec] outputs
         int64_t max_batch_size
         cbool parameters_matter
+        void index_names() except +
     const size_t kMaxRank
 
 
