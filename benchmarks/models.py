@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def mlp(sizes: tuple[int, ...], seed: int = 0) -> bytes:
     """A serialised ReLU network: FP32 ``x`` [-1, sizes[0]] to ``y`` [-1, sizes[-1]]."""
     random = np.random.default_rng(seed)
     nodes, weights, current = [], [], "x"
-    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
         weight = random.normal(0, fan_in**-0.5, (fan_in, fan_out)).astype(np.float32)
         weights.append(numpy_helper.from_array(weight, f"w{i}"))

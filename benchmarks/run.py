@@ -120,9 +120,7 @@ class Bench:
         few = 20_000
 
         def one(server: Server) -> Load:
-            return h2load(
-                server, self.body, requests=few, connections=1, streams=1, latencies=True
-            )
+            return h2load(server, self.body, requests=few, connections=1, streams=1, latencies=True)
 
         with floor(self.answer) as base:
             floor_us = median(self.runs, lambda: one(base))["median_us"]

@@ -269,7 +269,10 @@ void Connection::fire(Nanos now) {
     counters.hit(Limit::kKeepaliveTimeout);
     return close();
   }
-  if (limits.stall_timeout != kNever) session_.end_stalled_calls(now - limits.stall_timeout);
+  // While the socket is blocked, no single call is to blame.
+  if (limits.stall_timeout != kNever && !write_blocked_) {
+    session_.end_stalled_calls(now - limits.stall_timeout);
+  }
   if (session_.open_calls() == 0 && passed(idle_since_, limits.idle_timeout)) {
     counters.hit(Limit::kIdleTimeout);
     session_.begin_drain();

@@ -3,6 +3,8 @@
 #include <openssl/err.h>
 
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 namespace penstock::net {
 namespace {
@@ -23,10 +25,11 @@ int choose_h2(SSL*, const unsigned char** chosen, unsigned char* chosen_length,
 Status misfit(const char* what, const std::string& file) {
   // The first error is the cause, what follows is its consequences.
   const unsigned long error = ERR_get_error();
-  const char* reason = ERR_reason_error_string(error);
+  const char* known = ERR_reason_error_string(error);
+  std::string reason = known == nullptr ? "unreadable" : known;
+  if (ERR_SYSTEM_ERROR(error)) reason = std::generic_category().message(ERR_GET_REASON(error));
   ERR_clear_error();
-  return {Code::kInvalidArgument, std::string("cannot use ") + what + " " + file + ": " +
-                                      (reason == nullptr ? "unreadable" : reason)};
+  return {Code::kInvalidArgument, std::string("cannot use ") + what + " " + file + ": " + reason};
 }
 
 }  // namespace

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-
 from tests.conformance import repository
 
 OPTIONS = [

@@ -93,7 +93,10 @@ def write(folder: Path) -> None:
             helper.make_node("Add", ["a", "b"], ["sum"]),
             helper.make_node("Sub", ["a", "b"], ["difference"]),
         ],
-        [_value("a", TensorProto.FLOAT, ["batch", 4]), _value("b", TensorProto.FLOAT, ["batch", 4])],
+        [
+            _value("a", TensorProto.FLOAT, ["batch", 4]),
+            _value("b", TensorProto.FLOAT, ["batch", 4]),
+        ],
         [
             _value("sum", TensorProto.FLOAT, ["batch", 4]),
             _value("difference", TensorProto.FLOAT, ["batch", 4]),

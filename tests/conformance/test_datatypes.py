@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from tritonclient.grpc import service_pb2 as pb
-
 from tests.conformance import wire
+from tritonclient.grpc import service_pb2 as pb
 
 EXTREMES: dict[str, list[Any]] = {
     "BOOL": [True, False, True, True],

@@ -8,10 +8,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc import service_pb2 as pb
-
 from tests.conformance import wire
 from tests.conformance.conftest import Running
+from tritonclient.grpc import service_pb2 as pb
 
 GOOD = np.ones((1, 4), np.float32)
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
@@ -148,9 +147,7 @@ BAD: dict[str, tuple[Any, grpc.StatusCode, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_request(
-    channel: grpc.Channel, server: Running | None, name: str
-) -> None:
+def test_bad_request(channel: grpc.Channel, server: Running | None, name: str) -> None:
     message, code, words = BAD[name]
     error = wire.refusal(channel, message)
     assert error.code() == code, error.details()

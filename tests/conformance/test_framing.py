@@ -14,7 +14,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-
 from tests.conformance import wire
 from tests.conformance.conftest import Running
 
@@ -34,7 +33,14 @@ def post(address: str, tmp_path: Path) -> Callable[..., dict[str, str]]:
     def ask(body: bytes, *headers: str, method: str = "ModelInfer", verb: str = "POST") -> Any:
         data = tmp_path / "body"
         data.write_bytes(body)
-        command = ["curl", "--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "10"]
+        command = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--http2-prior-knowledge",
+            "--max-time",
+            "10",
+        ]
         command += ["--request", verb, "--output", str(tmp_path / "out"), "--dump-header", "-"]
         wanted = [*headers]
         if not any(header.startswith("content-type") for header in headers):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import grpc
 import numpy as np
-from tritonclient.grpc import service_pb2 as pb
-
 from tests.conformance import wire
+from tritonclient.grpc import service_pb2 as pb
 
 
 def pair(**fields: object) -> pb.ModelInferRequest:
@@ -69,9 +68,7 @@ def test_a_model_without_a_batch_dimension(channel: grpc.Channel) -> None:
 def test_versions(channel: grpc.Channel) -> None:
     array = np.zeros((1, 1), np.float32)
     for asked, answered in (("", "3"), ("1", "1"), ("3", "3")):
-        response = wire.infer(
-            channel, wire.request("versions", "FP32", array, model_version=asked)
-        )
+        response = wire.infer(channel, wire.request("versions", "FP32", array, model_version=asked))
         assert response.model_version == answered
 
 

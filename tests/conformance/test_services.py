@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import urllib.error
@@ -13,12 +14,11 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tritonclient.grpc import service_pb2 as pb
-from tritonclient.utils import InferenceServerException
-
+from grpc_reflection.v1alpha import reflection_pb2
 from tests.conformance import wire
 from tests.conformance.conftest import Running
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.utils import InferenceServerException
 
 
 @pytest.fixture
@@ -221,8 +221,6 @@ def test_watch_sees_the_drain(ours: Running, models: Any, start: Any) -> None:
             seen.put(next(watch).status)
             own.process.terminate()
             statuses = []
-            try:
+            with contextlib.suppress(grpc.RpcError):
                 statuses.extend(response.status for response in watch)
-            except grpc.RpcError:
-                pass
             assert health_pb2.HealthCheckResponse.NOT_SERVING in statuses

@@ -11,9 +11,8 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from tritonclient.grpc import service_pb2 as pb
-
 from tests.conformance import wire
+from tritonclient.grpc import service_pb2 as pb
 
 
 def stream(channel: grpc.Channel, requests: Iterator[Any], timeout: float = 20) -> Any:
@@ -87,9 +86,7 @@ def test_cancelling_mid_stream_harms_nobody(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError):
         for _ in call:
             pass
-    np.testing.assert_array_equal(
-        wire.answer(wire.infer(channel, numbered(7))), np.full((1, 3), 7)
-    )
+    np.testing.assert_array_equal(wire.answer(wire.infer(channel, numbered(7))), np.full((1, 3), 7))
 
 
 def test_large_messages_through_a_stream(channel: grpc.Channel) -> None:

@@ -9,7 +9,6 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-
 from tests.conformance import wire
 from tests.conformance.conftest import Running
 

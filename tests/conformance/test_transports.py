@@ -13,7 +13,6 @@ import grpc
 import numpy as np
 import pytest
 import trustme
-
 from tests.conformance import wire
 from tests.conformance.conftest import OPTIONS, Running
 
@@ -47,9 +46,7 @@ def certificates(tmp_path: Path) -> Certificates:
     return Certificates(tmp_path)
 
 
-def secure(
-    address: str, root: bytes, client: Any = None
-) -> grpc.Channel:
+def secure(address: str, root: bytes, client: Any = None) -> grpc.Channel:
     key, chain = None, None
     if client is not None:
         key = client.private_key_pem.bytes()
@@ -115,9 +112,11 @@ def test_certificates_are_reloaded(models: Path, start: Any, certificates: Certi
 
 def test_unix_socket(models: Path, start: Any, tmp_path: Path) -> None:
     path = tmp_path / "penstock.sock"
-    with start(models, *FEW, "--unix-socket", str(path)):
-        with grpc.insecure_channel(f"unix:{path}", OPTIONS) as channel:
-            wire.infer(channel, MESSAGE)
+    with (
+        start(models, *FEW, "--unix-socket", str(path)),
+        grpc.insecure_channel(f"unix:{path}", OPTIONS) as channel,
+    ):
+        wire.infer(channel, MESSAGE)
     assert not path.exists()
 
 

@@ -202,9 +202,11 @@ def test_outputs_must_fit_the_signature(value: np.ndarray, message: str) -> None
 
 
 def test_a_missing_output_is_an_error() -> None:
-    with running(spec(dims=(-1,)), Call(lambda batch: None)) as version:
-        with pytest.raises(RequestError, match="gave no value for 1 of its outputs"):
-            submit(version, {"x": rows(1)}).result(5)
+    with (
+        running(spec(dims=(-1,)), Call(lambda batch: None)) as version,
+        pytest.raises(RequestError, match="gave no value for 1 of its outputs"),
+    ):
+        submit(version, {"x": rows(1)}).result(5)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 // Every limit: crossing it is answered, counted, and harms nobody else.
 #include <doctest/doctest.h>
-#include <zlib.h>
 
 #include <string>
 

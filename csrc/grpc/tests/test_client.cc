@@ -176,6 +176,9 @@ void TestClient::start() {
   const nghttp2_settings_entry window = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
                                          static_cast<std::uint32_t>(options_.window)};
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, &window, 1);
+  if (options_.window > 65'535) {
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, options_.window);
+  }
 }
 
 Fields TestClient::request_fields(std::string_view path, const Fields& more) {

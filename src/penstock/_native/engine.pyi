@@ -75,7 +75,9 @@ class Instance:
     def run(self, backend: Backend) -> None:
         """Take batches until the version is closed. The caller's thread
         becomes the executor; the GIL is held inside ``backend.run`` only."""
-    def warm_up(self, backend: Backend, rows: int, dims: Sequence[Sequence[int]] | None = None) -> None:
+    def warm_up(
+        self, backend: Backend, rows: int, dims: Sequence[Sequence[int]] | None = None
+    ) -> None:
         """Run a batch of zeros on the calling thread, before :meth:`run`.
 
         Args:

@@ -84,6 +84,10 @@ class OpenedModel(Protocol):
     def strings_are_utf8(self) -> bool:
         """Whether BYTES inputs are text to the model."""
 
+    @property
+    def native(self) -> bool:
+        """Whether it computes without the interpreter's lock."""
+
     def prepare(self, spec: ModelSpec) -> None:
         """Called once, when it is known how the model will be served."""
 

@@ -56,9 +56,7 @@ def run_at_low_priority(work: Callable[[], T], own_threads: int = 0) -> T:
     return done.result()
 
 
-def _lower_once_started(
-    loader: int, own_threads: int, before: set[str], done: Future[T]
-) -> None:
+def _lower_once_started(loader: int, own_threads: int, before: set[str], done: Future[T]) -> None:
     """Lower ``loader`` when it has started its threads; they bear its name, as they copy that."""
     give_up = time.monotonic() + _WATCH_S
     pause = 0.0005

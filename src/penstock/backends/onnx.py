@@ -5,18 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penstock.backends.base import (
-    DTYPES,
-    DeclaredTensor,
-    LoadError,
-    Reshapes,
-    Signature,
-)
+from penstock.backends.base import DTYPES, DeclaredTensor, LoadError, Reshapes, Signature
 from penstock.backends.low_priority import run_at_low_priority
 from penstock.backends.onnx_binding import OnnxBackend
 from penstock.backends.sessions import SessionSettings, create_session
@@ -63,6 +58,7 @@ class OnnxModel:
 
     strings_are_utf8 = True
     parameters_matter = False
+    native = True
 
     def __init__(self, path: Path, settings: SessionSettings) -> None:
         """
@@ -110,21 +106,26 @@ class OnnxModel:
         self._session = None
 
     def _runs_are_short(self, spec: ModelSpec) -> bool:
-        rows = max(spec.batching.max_batch_size, 1)
+        """Whether a full batch of zeros is computed in SHORT_RUN_S on one thread."""
+        full = max(spec.batching.max_batch_size, 1)
+        rows = 1
         try:
-            one = run_at_low_priority(lambda: self._run_time(1))
-            if one is None or one > SHORT_RUN_S:
-                return False
-            # A full batch takes a fraction of its rows' time one by one; if even an optimistic
-            # fraction is too long, its buffers need not be allocated to find out.
-            if one * rows / 8 > SHORT_RUN_S:
-                return False
-            full = run_at_low_priority(lambda: self._run_time(rows))
+            while True:
+                seconds = run_at_low_priority(partial(self._run_time, rows))
+                if seconds is None or seconds > SHORT_RUN_S:
+                    return False
+                if rows == full:
+                    return True
+                larger = min(rows * 16, full)
+                # If it is too long even should more rows cost but an eighth each, the buffers of
+                # a full batch need not be allocated to find out.
+                if seconds * larger / rows / 8 > SHORT_RUN_S:
+                    return False
+                rows = larger
         except Exception as error:
             # Zeros are not what every model takes; then nothing is known of its time.
             _log.debug("%s: a trial run of zeros failed: %s", self._path, error)
             return False
-        return full is not None and full <= SHORT_RUN_S
 
     def _run_time(self, rows: int) -> float | None:
         """CPU seconds of a run of zeros, the best of some; None if no input can be made up."""

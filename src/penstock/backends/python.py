@@ -76,14 +76,14 @@ class PythonModel:
         self._module_name = f"penstock_model_{uuid.uuid4().hex}"
         try:
             module = self._import(path)
-            self._class = getattr(module, CLASS_NAME, None)
-            if not inspect.isclass(self._class) or not callable(
-                getattr(self._class, "infer", None)
-            ):
+            found: Any = getattr(module, CLASS_NAME, None)
+            infer = getattr(found, "infer", None)
+            if not inspect.isclass(found) or not callable(infer):
                 raise LoadError(
                     f"{path.name}: expected a class {CLASS_NAME!r} with a method 'infer'"
                 )
-            self._takes_parameters = _argument_count(self._class.infer) > 2
+            self._class: Any = found
+            self._takes_parameters = _argument_count(infer) > 2
         except BaseException:
             self.close()
             raise
@@ -97,7 +97,7 @@ class PythonModel:
 
     def create_backend(self, spec: ModelSpec, reshapes: Reshapes) -> Backend:
         try:
-            instance = self._class()  # type: ignore[misc]
+            instance = self._class()
             self._instances.append(instance)
             load = getattr(instance, "load", None)
             if load is not None:

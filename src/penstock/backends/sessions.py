@@ -105,9 +105,18 @@ def create_session(path: Path, settings: SessionSettings, threads: int) -> Any:
 
     try:
         options = session_options(settings, threads)
+        if not _loading_releases_gil():
+            # On a thread that the kernel rarely lets run, the lock would stop everybody.
+            return create()
         return run_at_low_priority(create, own_threads=pool)
     except Exception as error:
         raise LoadError(f"{path.name}: ONNX Runtime cannot load it: {_text(error)}") from error
+
+
+def _loading_releases_gil() -> bool:
+    """Since 1.31; measured, as the release notes do not say."""
+    major, minor = onnxruntime.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (1, 31)
 
 
 def _text(error: Exception) -> str:

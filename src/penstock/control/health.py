@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from penstock import protos
 from penstock._native.engine import RequestError
-from penstock.control.bridge import NOT_FOUND, Handler, Send
+from penstock.control.bridge import NOT_FOUND, UNAVAILABLE, Handler, Send
 from penstock.control.readiness import Readiness
 
 if TYPE_CHECKING:
     from penstock.repository import ModelRepository
 
 SERVICE = "/grpc.health.v1.Health/"
-UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = 0, 1, 2, 3
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+"""``HealthCheckResponse.ServingStatus``."""
 
 
 class HealthService:
@@ -56,4 +57,7 @@ class HealthService:
                 if status != last:
                     send(self._response(status=status))
                     last = status
+                if self._readiness.draining:
+                    # The last word; an open stream would only hold up the drain.
+                    raise RequestError(UNAVAILABLE, "the server is stopping")
                 await self._readiness.changed()

@@ -81,9 +81,7 @@ def _models(versions: list[tuple[tuple[str, str], dict[str, Any]]]) -> Iterator[
         return family
 
     def by_reason(name: str, text: str, key: str) -> Metric:
-        family = CounterMetricFamily(
-            f"penstock_{name}", text, labels=(*MODEL_LABELS, "reason")
-        )
+        family = CounterMetricFamily(f"penstock_{name}", text, labels=(*MODEL_LABELS, "reason"))
         for labels, stats in versions:
             for reason, count in stats[key].items():
                 family.add_metric((*labels, reason), count)
@@ -119,7 +117,8 @@ def _batch_sizes(versions: list[tuple[tuple[str, str], dict[str, Any]]]) -> Metr
 
 def _costs(versions: list[tuple[tuple[str, str], dict[str, Any]]]) -> Iterator[Metric]:
     fixed = GaugeMetricFamily(
-        "penstock_cost_batch_seconds", "Learned cost of a batch, whatever its rows.",
+        "penstock_cost_batch_seconds",
+        "Learned cost of a batch, whatever its rows.",
         labels=MODEL_LABELS,
     )
     per_row = GaugeMetricFamily(

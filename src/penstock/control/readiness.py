@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
+
+State = Literal["starting", "ready", "draining"]
 
 
 class Readiness:
-    """Ready once the repository is loaded, until it drains.
+    """Ready once the repository is loaded, until the server drains.
 
-    Belongs to the loop's thread; ``changed`` wakes whoever watches.
+    Written on the loop's thread, read by any; ``changed`` wakes whoever watches.
     """
 
     def __init__(self) -> None:
-        self._ready = False
+        self._state: State = "starting"
         self._changed = asyncio.Event()
 
     @property
     def ready(self) -> bool:
-        return self._ready
+        """Whether the server as a whole takes requests."""
+        return self._state == "ready"
 
-    def set(self, ready: bool) -> None:
+    @property
+    def draining(self) -> bool:
+        """Whether it is on its way down; it does not come back."""
+        return self._state == "draining"
+
+    def set(self, state: State) -> None:
         """Turn the answer, and tell the watchers."""
-        self._ready = ready
+        if self._state != "draining":
+            self._state = state
         self.notify()
 
     def notify(self) -> None:

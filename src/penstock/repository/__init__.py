@@ -12,7 +12,7 @@ from penstock.repository.errors import (
     ModelUnavailableError,
     RepositoryError,
 )
-from penstock.repository.loader import LoadedVersion, load_folder
+from penstock.repository.loader import LoadedVersion, load_path
 from penstock.repository.model_repository import ModelRepository
 from penstock.repository.table import IndexEntry, RepositoryOptions
 
@@ -26,5 +26,5 @@ __all__ = [
     "ModelUnavailableError",
     "RepositoryError",
     "RepositoryOptions",
-    "load_folder",
+    "load_path",
 ]

@@ -14,9 +14,7 @@ DEFAULT_MAX_BATCH_SIZE = 256
 DEFAULT_BATCH_BYTES = 16 << 20
 """Of a full batch's inputs and outputs, if config.pbtxt has no max_batch_size."""
 
-TYPE_NAMES = {
-    name: "TYPE_STRING" if name == "BYTES" else f"TYPE_{name}" for name in DTYPES
-}
+TYPE_NAMES = {name: "TYPE_STRING" if name == "BYTES" else f"TYPE_{name}" for name in DTYPES}
 """config.pbtxt's name of each of the protocol's datatypes."""
 
 _STRING_BYTES = 16
@@ -70,9 +68,8 @@ class _Completion:
         for tensor in required:
             if tensor not in inputs:
                 raise LoadError(f"{self._source}: input {tensor.name!r} of the model is missing")
-        if self._given:
-            batches = message.max_batch_size > 0
-        else:
+        batches = message.max_batch_size > 0
+        if not self._given:
             batches = self._should_batch(inputs, outputs)
         if batches:
             self._check_batch_dimension([("input", t) for t in inputs if not t.optional])

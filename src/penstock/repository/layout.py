@@ -26,9 +26,7 @@ class ModelFolder:
     def versions(self) -> list[int]:
         """Numbers of its version folders, ascending. As in Triton, names that are no number or
         begin with 0 are not versions."""
-        return sorted(
-            int(entry.name) for entry in _folders(self.path) if _is_version(entry.name)
-        )
+        return sorted(int(entry.name) for entry in _folders(self.path) if _is_version(entry.name))
 
     def fingerprint(self) -> Fingerprint:
         """Of what all versions share: config.pbtxt, labels, warm-up data."""

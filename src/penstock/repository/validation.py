@@ -96,7 +96,9 @@ def latency_budget_us(message: Any) -> int:
         return 0
     text = message.parameters["latency_budget_us"].string_value
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**53:
-        raise LoadError(f"parameter latency_budget_us is {text!r}, expected microseconds, 1 or more")
+        raise LoadError(
+            f"parameter latency_budget_us is {text!r}, expected microseconds, 1 or more"
+        )
     return int(text)
 
 
@@ -124,14 +126,13 @@ def _batching(message: Any) -> Batching:
     default = section.default_priority_level
     if not (1 <= default <= levels or default == levels == 0):
         wanted = f"1 to {levels}" if levels else "0 without priority_levels"
-        raise LoadError(
-            f"dynamic_batching: default_priority_level is {default}, expected {wanted}"
-        )
+        raise LoadError(f"dynamic_batching: default_priority_level is {default}, expected {wanted}")
     for level in section.priority_queue_policy:
         if not 1 <= level <= levels:
             wanted = f"1 to {levels}" if levels else "none without priority_levels"
-            raise LoadError(f"dynamic_batching: priority_queue_policy for level {level}, "
-                            f"expected {wanted}")
+            raise LoadError(
+                f"dynamic_batching: priority_queue_policy for level {level}, expected {wanted}"
+            )
     policy = QueuePolicy()
     if section.HasField("default_queue_policy"):
         policy = _queue_policy(section.default_queue_policy)

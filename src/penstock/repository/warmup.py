@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from penstock.backends.base import DTYPES, LoadError
+from penstock.backends.low_priority import run_at_low_priority
 from penstock.repository.completion import TYPE_NAMES
 from penstock.spec import DYNAMIC, ModelSpec, TensorSpec
 
@@ -19,15 +21,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("penstock.repository")
 
 Array = np.ndarray[Any, Any]
-Run = Callable[[Callable[[], None]], None]
-"""How to run the work of a warm-up: on which thread."""
-
 WARMUP_FOLDER = "warmup"
 MAX_COUNT = 10_000
 
 
-def warm_up_with_zeros(version: Version, backends: Sequence[Backend], run: Run) -> None:
-    """One row of zeros through each instance, where the model has no ``model_warmup``.
+def warm_up_with_zeros(version: Version, backends: Sequence[Backend]) -> None:
+    """One row of zeros through each instance of a native model, at low priority.
 
     Not every model takes zeros, so a failure is only logged.
     """
@@ -35,16 +34,26 @@ def warm_up_with_zeros(version: Version, backends: Sequence[Backend], run: Run) 
     for index, backend in enumerate(backends):
         instance = version.instance(index)
         try:
-            run(lambda instance=instance, backend=backend: instance.warm_up(backend, 1, dims))  # type: ignore[misc]
+            run_at_low_priority(partial(instance.warm_up, backend, 1, dims))
         except Exception as error:
             _log.info("model %s was not warmed up with zeros: %s", version.spec.name, error)
             return
 
 
 def warm_up_as_configured(
-    message: Any, folder: Path, version: Version, backends: Sequence[Backend], run: Run
+    message: Any,
+    folder: Path,
+    version: Version,
+    backends: Sequence[Backend],
+    *,
+    low_priority: bool,
 ) -> None:
     """Every entry of ``model_warmup`` through every instance.
+
+    Args:
+        message: ``inference.ModelConfig``.
+        folder: the model's; files are in its folder "warmup".
+        low_priority: whether the runs leave the interpreter's lock alone and so may be slow.
 
     Raises:
         LoadError: an entry does not fit the model, or the model failed on it.
@@ -56,9 +65,13 @@ def warm_up_as_configured(
             lead = 1 if version.spec.batching.max_batch_size > 0 else 0
             dims = [array.shape[lead:] for array in arrays]
             for index, backend in enumerate(backends):
-                instance, filled = version.instance(index), _Filled(backend, arrays)
+                filled = _Filled(backend, arrays)
+                once = partial(version.instance(index).warm_up, filled, rows, dims)
                 for _ in range(entry.count or 1):
-                    run(lambda i=instance, f=filled: i.warm_up(f, rows, dims))  # type: ignore[misc]
+                    if low_priority:
+                        run_at_low_priority(once)
+                    else:
+                        once()
         except Exception as error:
             raise LoadError(f"model_warmup {name!r}: {error}") from error
 

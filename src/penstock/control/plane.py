@@ -1,0 +1,186 @@
+"""The thread that answers everything but inference, over gRPC and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import uvloop
+
+from penstock._native.engine import Engine
+from penstock.control.bridge import Bridge, Handler
+from penstock.control.health import HealthService
+from penstock.control.inference_service import InferenceService
+from penstock.control.readiness import Readiness, State
+from penstock.control.reflection import ReflectionService
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from penstock.repository import ModelRepository
+
+log = logging.getLogger("penstock.control")
+
+T = TypeVar("T")
+
+_HTTP_END_S = 1
+"""What an open HTTP request may take when the server ends."""
+
+
+class ControlPlane:
+    """One uvloop loop on a thread of its own; the methods here are for other threads.
+
+    It never touches an event loop of the calling thread, so a notebook may use it.
+
+    Args:
+        http_socket: bound and listening; None: no HTTP. Closed by :meth:`close`.
+    """
+
+    def __init__(
+        self, engine: Engine, repository: ModelRepository, http_socket: socket.socket | None
+    ) -> None:
+        self._engine = engine
+        self._repository = repository
+        self._http_socket = http_socket
+        self._thread = threading.Thread(target=self._run, name="penstock-control", daemon=True)
+        self._attached: Future[None] = Future()
+        self._http_serving: Future[None] = Future()
+
+    def start(self) -> None:
+        """Return once gRPC calls are answered; HTTP comes up meanwhile."""
+        self._thread.start()
+        self._attached.result()
+        self._repository.add_listener(self._on_model_change)
+
+    def wait_http(self, timeout_s: float | None = None) -> None:
+        """Wait until HTTP requests are answered; raises what prevents that."""
+        self._http_serving.result(timeout_s)
+
+    @property
+    def ready(self) -> bool:
+        """What ServerReady answers."""
+        return self._readiness.ready
+
+    def set(self, state: State) -> None:
+        """Turn readiness; returns when that can be seen."""
+
+        async def turn() -> None:
+            self._readiness.set(state)
+
+        self._call(turn())
+
+    def drain(self) -> None:
+        """NOT_SERVING to whoever watches, then end the streams that wait for their client."""
+
+        async def drain() -> None:
+            self._readiness.set("draining")
+            self._bridge.drain()
+
+        self._call(drain())
+
+    def close(self) -> None:
+        """End every call and the thread."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join()
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _on_model_change(self, *_what: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._readiness.notify)
+        except RuntimeError:
+            # The loop has ended; nobody watches.
+            return
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            log.exception("the control plane failed")
+            for waited in (self._attached, self._http_serving):
+                if not waited.done():
+                    waited.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        self._readiness = Readiness()
+        self._bridge = Bridge(self._engine, self._handlers())
+        self._bridge.attach()
+        self._attached.set_result(None)
+        http = asyncio.create_task(self._serve_http())
+        await self._closing.wait()
+        await self._bridge.close()
+        await http
+
+    def _handlers(self) -> dict[str, Handler]:
+        return {
+            **InferenceService(self._repository, self._readiness).handlers(),
+            **HealthService(self._repository, self._readiness).handlers(),
+            **ReflectionService().handlers(),
+        }
+
+    async def _serve_http(self) -> None:
+        if self._http_socket is None:
+            self._http_serving.set_result(None)
+            return
+        try:
+            # The imports take longer than all else here; calls are answered meanwhile.
+            server = await asyncio.to_thread(self._make_http_server)
+            serving = asyncio.create_task(server.serve(sockets=[self._http_socket]))
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.005)
+        except Exception as error:
+            self._http_serving.set_exception(error)
+            return
+        self._http_serving.set_result(None)
+        await self._closing.wait()
+        server.should_exit = True
+        await serving
+
+    def _make_http_server(self) -> uvicorn.Server:
+        import uvicorn
+
+        from penstock.control.http import make_app
+
+        return uvicorn.Server(
+            uvicorn.Config(
+                make_app(self._engine, self._repository, self._readiness),
+                lifespan="off",
+                ws="none",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=_HTTP_END_S,
+            )
+        )
+
+
+def bind_http(host: str, port: int) -> socket.socket:
+    """A listening socket; connections wait in its backlog until they are served.
+
+    Raises:
+        OSError: the address does not resolve or cannot be bound.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(128)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+

@@ -1,0 +1,223 @@
+"""From files to a version that computes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.backends.base import LoadError, OpenedModel
+from penstock.repository.completion import complete
+from penstock.repository.config_file import ModelConfig, parse_override, read_config
+from penstock.repository.features import left_out, refuse_unserved
+from penstock.repository.layout import ModelFolder, wanted_versions
+from penstock.repository.platforms import ONNX, Platform, choose_platform, model_file
+from penstock.repository.validation import specify
+from penstock.repository.warmup import warm_up_as_configured, warm_up_with_zeros
+from penstock.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from penstock._native.engine import Backend, Engine, Instance, Version
+
+_log = logging.getLogger("penstock.repository")
+
+
+class LoadedVersion:
+    """A version of a model with its executors: one thread for each instance."""
+
+    def __init__(
+        self, version: Version, config: Any, platform: Platform, model: OpenedModel
+    ) -> None:
+        self.version: Version = version
+        """The core's part: queue, batches, counters."""
+        self.config = config
+        """``inference.ModelConfig``, complete; not to be changed."""
+        self.platform = platform.platform
+        self.backend = platform.backend
+        self._model: OpenedModel | None = model
+        self._lock = threading.Lock()
+        self._running = 0
+        self._drained = threading.Event()
+        self._when_drained: list[Callable[[], None]] = []
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.version.spec
+
+    @property
+    def drained(self) -> bool:
+        """Closed, and every request answered."""
+        return self._drained.is_set()
+
+    def start(self, backends: Sequence[Backend]) -> None:
+        """Begin to compute; the threads have the priority of the caller's."""
+        self._running = len(backends)
+        for index, backend in enumerate(backends):
+            # A daemon, because a thread that waits for work must not keep a process that forgot
+            # to close the repository.
+            threading.Thread(
+                target=self._execute,
+                args=(self.version.instance(index), backend),
+                name=f"{self.spec.name}/{self.spec.version}#{index}",
+                daemon=True,
+            ).start()
+
+    def close(self, when_drained: Callable[[], None] | None = None) -> None:
+        """Take no more requests; those queued are computed still.
+
+        Args:
+            when_drained: called after that, on an executor's thread.
+        """
+        with self._lock:
+            if when_drained is not None and not self.drained:
+                self._when_drained.append(when_drained)
+                when_drained = None
+        self.version.close()
+        if when_drained is not None:
+            when_drained()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until it is drained; False if that takes longer than ``timeout_s``."""
+        return self._drained.wait(timeout_s)
+
+    def _execute(self, instance: Instance, backend: Backend) -> None:
+        try:
+            instance.run(backend)
+        except BaseException:
+            _log.exception("an executor of model %s ended", self.spec.name)
+        finally:
+            del backend
+            self._ended()
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._running > 0:
+                return
+            model, self._model = self._model, None
+        if model is not None:
+            model.close()
+        with self._lock:
+            self._drained.set()
+            callbacks, self._when_drained = self._when_drained, []
+        for callback in callbacks:
+            callback()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one version of a model lies."""
+
+    name: str
+    version: int
+    folder: Path
+    """The model's: labels and warm-up data."""
+    version_folder: Path
+
+
+def load_version(engine: Engine, source: Source, config: ModelConfig) -> LoadedVersion:
+    """Read, check, open and warm up a version, and start its executors. Nothing is published.
+
+    Raises:
+        LoadError: with the reason; nothing is left behind.
+    """
+    if not source.version_folder.is_dir():
+        raise LoadError(f"version {source.version} is not in the repository")
+    refuse_unserved(config.message, config.source)
+    for feature in left_out(config.message):
+        _log.info("%s: %s has no effect here", config.source, feature)
+    platform = choose_platform(config, source.version_folder)
+    path = model_file(platform, config.message, source.version_folder)
+    model = _open(platform, path, source, config)
+    try:
+        return _start(engine, source, config, platform, model)
+    except BaseException:
+        model.close()
+        raise
+
+
+def load_path(engine: Engine, path: Path, config: str | None = None) -> LoadedVersion:
+    """Load one model on its own: no repository, nothing published.
+
+    Args:
+        path: a model's folder, of which the newest version is taken that its version policy
+            allows, or a model file, whose name is the model's then.
+        config: in place of config.pbtxt, as JSON or in protobuf's text format.
+
+    Raises:
+        LoadError: with the reason.
+    """
+    path = path.absolute()
+    override = parse_override(config) if config is not None else None
+    if path.is_file():
+        empty = override or parse_override("")
+        # A message of our own: the file's name is part of the configuration now.
+        message = type(empty.message)()
+        message.CopyFrom(empty.message)
+        message.default_model_filename = path.name
+        chosen = ModelConfig(message, empty.source, empty.given, empty.batch_size_given)
+        return load_version(engine, Source(path.stem, 1, path.parent, path.parent), chosen)
+    if not path.is_dir():
+        raise LoadError(f"{path}: no such folder or file")
+    folder = ModelFolder(path.name, path)
+    chosen = override or read_config(path)
+    number = wanted_versions(chosen.message.version_policy, folder.versions(), folder)[-1]
+    return load_version(engine, Source(path.name, number, path, path / str(number)), chosen)
+
+
+def _open(platform: Platform, path: Path, source: Source, config: ModelConfig) -> OpenedModel:
+    if platform is ONNX:
+        # Imported when needed: a server without ONNX models does without ONNX Runtime.
+        try:
+            from penstock.backends.onnx import OnnxModel
+        except ImportError as error:
+            raise LoadError(
+                f"{path.name}: onnxruntime cannot be imported ({error}); "
+                "pip install 'penstock[cpu]' brings it"
+            ) from error
+        from penstock.repository.session_settings import session_settings
+
+        return OnnxModel(path, session_settings(config.message, source.folder))
+    from penstock.backends.python import ModelContext, PythonModel
+
+    parameters = {key: value.string_value for key, value in config.message.parameters.items()}
+    context = ModelContext(source.name, source.version, source.version_folder, parameters)
+    return PythonModel(path, context)
+
+
+def _start(
+    engine: Engine, source: Source, config: ModelConfig, platform: Platform, model: OpenedModel
+) -> LoadedVersion:
+    message = complete(config, source.name, platform, model.signature)
+    spec, reshapes = specify(
+        message,
+        source.version,
+        source.folder,
+        utf8=model.strings_are_utf8,
+        parameters_matter=model.parameters_matter,
+    )
+    if not message.instance_group:
+        message.instance_group.add(count=1, kind=_KIND_CPU)
+    model.prepare(spec)
+    backends = [model.create_backend(spec, reshapes) for _ in range(spec.instance_count)]
+    version = engine.add_version(spec)
+    try:
+        if message.model_warmup:
+            warm_up_as_configured(
+                message, source.folder, version, backends, low_priority=model.native
+            )
+        elif model.native:
+            warm_up_with_zeros(version, backends)
+    except BaseException:
+        version.close()
+        raise
+    loaded = LoadedVersion(version, message, platform, model)
+    loaded.start(backends)
+    return loaded
+
+
+_KIND_CPU = 2
+"""ModelInstanceGroup.Kind."""

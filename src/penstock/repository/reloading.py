@@ -1,0 +1,204 @@
+"""Loading, swapping and unloading models, and telling the engine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.backends.base import LoadError
+from penstock.repository.config_file import ModelConfig, parse_override, read_config
+from penstock.repository.errors import LoadFailedError, ModelNotFoundError
+from penstock.repository.layout import ModelFolder, find_model, wanted_versions
+from penstock.repository.loader import LoadedVersion, Source, load_version
+from penstock.repository.table import ModelState, ModelTable, Served
+
+if TYPE_CHECKING:
+    from penstock._native.engine import Engine
+
+_log = logging.getLogger("penstock.repository")
+
+
+class Reloader:
+    """Brings what is served in line with the files, one load per model at a time."""
+
+    def __init__(self, engine: Engine, paths: Sequence[Path], table: ModelTable) -> None:
+        self._engine = engine
+        self._paths = paths
+        self._table = table
+        self._closed = False
+        # Publishing is one step after the other, so that a later state is published later.
+        self._publishing = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+
+    def add_listener(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after each publish, on the thread that made it."""
+        self._listeners.append(listener)
+
+    def load(self, name: str, override: str | None = None) -> None:
+        """Load the versions that the files call for and that are not served as they are.
+
+        Args:
+            override: in place of config.pbtxt.
+
+        Raises:
+            ModelNotFoundError: no repository has such a model.
+            LoadFailedError: a version did not load; what was served before still is.
+        """
+        folders = find_model(self._paths, name)
+        if not folders and self._table.find(name) is None:
+            raise ModelNotFoundError(f"model {name!r} is not in the repository")
+        state = self._table.state(name)
+        with state.loading_lock:
+            if self._closed:
+                raise LoadFailedError(f"model {name!r} did not load: the server stops")
+            try:
+                state.seen = fingerprint_of(folders)
+                folder, config, wanted = self._plan(folders, override)
+            except (LoadError, OSError) as error:
+                self._note_failure(state, str(error))
+            else:
+                self._load_versions(state, folder, config, wanted, override)
+            if state.failures:
+                raise LoadFailedError(f"model {name!r} did not load: {state.reason()}")
+
+    def unload(self, name: str) -> None:
+        """Serve the model no longer; what is queued is computed still."""
+        state = self._table.state(name)
+        with state.loading_lock:
+            self._retire_all(state)
+
+    def close(self) -> None:
+        """Unload everything, and load nothing any more."""
+        self._closed = True
+        for name in self._table.names():
+            self.unload(name)
+
+    def publish(self) -> None:
+        """Give the engine the routes of now."""
+        with self._publishing:
+            with self._table.lock:
+                routes, unavailable = self._table.routes()
+            self._engine.publish(routes, unavailable)
+        for listener in tuple(self._listeners):
+            try:
+                listener()
+            except Exception:
+                _log.exception("a listener of the repository failed")
+
+    def _plan(
+        self, folders: list[ModelFolder], override: str | None
+    ) -> tuple[ModelFolder, ModelConfig, list[int]]:
+        if not folders:
+            raise LoadError("its folder is no longer in the repository")
+        if len(folders) > 1:
+            paths = ", ".join(str(folder.path) for folder in folders)
+            raise LoadError(f"several repositories have it: {paths}")
+        folder = folders[0]
+        config = read_config(folder.path) if override is None else parse_override(override)
+        return (
+            folder,
+            config,
+            wanted_versions(config.message.version_policy, folder.versions(), folder),
+        )
+
+    def _load_versions(
+        self,
+        state: ModelState,
+        folder: ModelFolder,
+        config: ModelConfig,
+        wanted: list[int],
+        override: str | None,
+    ) -> None:
+        shared = folder.fingerprint()
+        loaded: dict[int, Served] = {}
+        failures: dict[int | None, str] = {}
+        for number in wanted:
+            fingerprint = (shared, override, folder.version_fingerprint(number))
+            current = state.served.get(number)
+            if current is not None and current.fingerprint == fingerprint:
+                continue
+            with self._table.lock:
+                state.loading.add(number)
+            source = Source(folder.name, number, folder.path, folder.path / str(number))
+            started = time.monotonic()
+            try:
+                version = load_version(self._engine, source, config)
+            except LoadError as error:
+                failures[number] = str(error)
+            except Exception as error:
+                _log.exception("loading version %d of model %s failed", number, folder.name)
+                failures[number] = f"{type(error).__name__}: {error}"
+            else:
+                loaded[number] = Served(version, fingerprint)
+                seconds = time.monotonic() - started
+                _log.info("loaded model %s version %d in %.3f s", folder.name, number, seconds)
+            finally:
+                with self._table.lock:
+                    state.loading.discard(number)
+        for failed, reason in failures.items():
+            _log.error("model %s version %s did not load: %s", folder.name, failed, reason)
+        self._swap(state, loaded, failures, set(wanted), set(folder.versions()))
+
+    def _swap(
+        self,
+        state: ModelState,
+        loaded: dict[int, Served],
+        failures: dict[int | None, str],
+        wanted: set[int],
+        present: set[int],
+    ) -> None:
+        """Serve what has loaded; what it replaces goes once nobody is led to it any more."""
+        with self._table.lock:
+            gone = [state.served[number].loaded for number in loaded if number in state.served]
+            state.served.update(loaded)
+            if not failures:
+                for number in set(state.served) - wanted:
+                    gone.append(state.served.pop(number).loaded)
+                    state.retired.add(number)
+            state.failures = failures
+            state.retired = (state.retired & present) - set(state.served)
+            state.draining += gone
+        self.publish()
+        self._close_all(state, gone)
+
+    def _note_failure(self, state: ModelState, reason: str) -> None:
+        with self._table.lock:
+            state.failures = {None: reason}
+        _log.error("model %s did not load: %s", state.name, reason)
+        self.publish()
+
+    def _retire_all(self, state: ModelState) -> None:
+        with self._table.lock:
+            gone = state.versions()
+            state.retired |= set(state.served)
+            state.served.clear()
+            state.failures.clear()
+            state.draining += gone
+        self.publish()
+        self._close_all(state, gone)
+
+    def _close_all(self, state: ModelState, gone: list[LoadedVersion]) -> None:
+        for loaded in gone:
+            _log.info("unloading model %s version %d", state.name, loaded.spec.version)
+            loaded.close(when_drained=partial(self._drained, state, loaded))
+
+    def _drained(self, state: ModelState, loaded: LoadedVersion) -> None:
+        with self._table.lock:
+            state.draining.remove(loaded)
+
+
+def fingerprint_of(folders: list[ModelFolder]) -> object:
+    """Fingerprint of all files of a model, its versions included."""
+    return [
+        (
+            folder.path,
+            folder.fingerprint(),
+            [(number, folder.version_fingerprint(number)) for number in folder.versions()],
+        )
+        for folder in folders
+    ]
