@@ -271,7 +271,7 @@ void Connection::fire(Nanos now) {
   }
   // While the socket is blocked, no single call is to blame.
   if (limits.stall_timeout != kNever && !write_blocked_) {
-    session_.end_stalled_calls(now - limits.stall_timeout);
+    session_.end_stalled_calls(now - limits.stall_timeout, last_written_);
   }
   if (session_.open_calls() == 0 && passed(idle_since_, limits.idle_timeout)) {
     counters.hit(Limit::kIdleTimeout);

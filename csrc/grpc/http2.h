@@ -50,9 +50,9 @@ class Http2Setup {
  public:
   explicit Http2Setup(const Limits& limits);
 
-  /// A server session that calls back into `session` (a grpc::Session), with
-  /// its SETTINGS submitted; null if memory ran out.
-  Http2Session make_session(void* session) const;
+  /// A server session that calls back into `session` (a grpc::Session) and takes
+  /// its memory from `memory`, with its SETTINGS submitted; null if memory ran out.
+  Http2Session make_session(void* session, nghttp2_mem* memory) const;
 
  private:
   std::unique_ptr<nghttp2_session_callbacks, Http2Deleter> callbacks_;

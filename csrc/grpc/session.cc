@@ -152,9 +152,9 @@ Http2Setup::Http2Setup(const Limits& limits) {
   }};
 }
 
-Http2Session Http2Setup::make_session(void* session) const {
+Http2Session Http2Setup::make_session(void* session, nghttp2_mem* memory) const {
   nghttp2_session* made = nullptr;
-  if (nghttp2_session_server_new2(&made, callbacks_.get(), session, option_.get()) != 0) {
+  if (nghttp2_session_server_new3(&made, callbacks_.get(), session, option_.get(), memory) != 0) {
     return nullptr;
   }
   Http2Session owned(made);
@@ -169,7 +169,7 @@ Session::Session(WorkerBase& worker, Owner& owner, std::string peer)
     : worker_(worker),
       owner_(owner),
       peer_(std::move(peer)),
-      http2_(worker.environment().http2.make_session(this)) {
+      http2_(worker.environment().http2.make_session(this, worker.http2_memory())) {
   broken_ = closing_ = said_goodbye_ = http2_ == nullptr;
 }
 
@@ -272,10 +272,12 @@ void Session::terminate(std::uint32_t error, std::string_view reason) {
   owner_.session_has_output();
 }
 
-void Session::end_stalled_calls(Nanos limit) {
+void Session::end_stalled_calls(Nanos limit, Nanos last_written) {
+  const bool connection_stalled =
+      last_written <= limit && nghttp2_session_get_remote_window_size(http2_.get()) <= 0;
   for (StreamCall* call = calls_; call != nullptr;) {
     StreamCall* const following = call->next;
-    if (call->stalled_since(limit)) call->end_stalled();
+    if (call->stalled_since(limit, connection_stalled)) call->end_stalled();
     call = following;
   }
 }
@@ -367,6 +369,11 @@ void Session::resume(StreamCall& call) {
 void Session::reset(StreamCall& call, std::uint32_t error) {
   nghttp2_submit_rst_stream(http2_.get(), NGHTTP2_FLAG_NONE, call.stream_id(), error);
   owner_.session_has_output();
+}
+
+// A reply may as well wait for its turn behind others.
+bool Session::window_closed(const StreamCall& call) const {
+  return nghttp2_session_get_stream_remote_window_size(http2_.get(), call.stream_id()) <= 0;
 }
 
 void Session::consume(StreamCall& call, std::size_t bytes) {

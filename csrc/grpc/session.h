@@ -55,8 +55,9 @@ class Session {
   void ping();
   /// GOAWAY with an error, and no more.
   void terminate(std::uint32_t error, std::string_view reason);
-  /// Ends calls whose peer has not moved a byte since `limit`.
-  void end_stalled_calls(Nanos limit);
+  /// Ends calls whose peer has not moved a byte since `limit`, though it could;
+  /// `last_written` is when it last took anything on this connection.
+  void end_stalled_calls(Nanos limit, Nanos last_written);
 
   bool greeted() const { return greeted_; }  // the peer's preface is complete
   std::size_t open_calls() const { return open_calls_; }
@@ -69,6 +70,8 @@ class Session {
   void resume(StreamCall& call);
   void reset(StreamCall& call, std::uint32_t error);
   void consume(StreamCall& call, std::size_t bytes);
+  /// Whether the stream's own window keeps a reply back.
+  bool window_closed(const StreamCall& call) const;
 
  private:
   friend class Http2Setup;

@@ -451,9 +451,10 @@ void StreamCall::on_closed(Gone why) {
   status_ = {};
 }
 
-bool StreamCall::stalled_since(Nanos limit) const {
+bool StreamCall::stalled_since(Nanos limit, bool connection_stalled) const {
   if (last_progress_ > limit) return false;
-  const bool reply_waits = reply_bytes_ != 0;
+  const bool reply_waits =
+      reply_bytes_ != 0 && (connection_stalled || session_->window_closed(*this));
   const bool request_waits =
       !finished_ && !half_closed_ && !reading_paused() &&
       (!client_streaming_ || reader_.inside_message());

@@ -55,8 +55,9 @@ class StreamCall final : public Call, private net::Timer {
 
   /// Ends a call that fail_later() was called for.
   void fail_now();
-  /// Whether the peer has kept this call waiting since before `limit`.
-  bool stalled_since(Nanos limit) const;
+  /// Whether the peer has kept this call waiting since before `limit`;
+  /// `connection_stalled` if it keeps all replies of its connection waiting.
+  bool stalled_since(Nanos limit, bool connection_stalled) const;
   void end_stalled();
 
   std::int32_t stream_id() const { return stream_id_; }

@@ -10,6 +10,7 @@
 #include "grpc/counters.h"
 #include "grpc/gzip.h"
 #include "grpc/http2.h"
+#include "grpc/http2_memory.h"
 #include "grpc/method_table.h"
 #include "grpc/output.h"
 #include "grpc/post_queue.h"
@@ -55,6 +56,7 @@ class WorkerBase : public Worker {
   net::TimerHeap& timers() { return timers_; }
   Output& output() { return output_; }
   Gzip& gzip() { return gzip_; }
+  nghttp2_mem* http2_memory() { return http2_memory_.hooks(); }
 
   std::unique_ptr<StreamCall> take_call();
   void give_call(std::unique_ptr<StreamCall> call);
@@ -89,6 +91,7 @@ class WorkerBase : public Worker {
   BufferPool pool_;
   Output output_;
   Gzip gzip_;
+  Http2Memory http2_memory_;
   net::TimerHeap timers_;
   PostQueue posted_;
   std::vector<std::unique_ptr<StreamCall>> free_calls_;

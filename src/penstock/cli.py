@@ -73,7 +73,7 @@ def _add_models(serve: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model-control",
         choices=("none", "poll", "explicit"),
-        default=ServerOptions.model_control,
+        default=_DEFAULTS.model_control,
         help="load all at start, follow the files as well, or load on request (default: none)",
     )
     group.add_argument(
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     from penstock.serve import serve
 
-    return serve(repositories, options, banner=not json_lines)
+    return serve(repositories, options, show_banner=not json_lines)
 
 
 def _as_flags(message: str) -> str:

@@ -66,6 +66,7 @@ class ServerOptions:
     """``none``: load all at start; ``poll``: and follow the files; ``explicit``: load
     ``load_models`` at start, the rest on request."""
     load_models: tuple[str, ...] = ()
+    """With ``explicit``; ``"*"`` is all."""
     poll_interval_s: float = 15.0
     strict_readiness: bool = False
     """Whether one model that does not load fails the start."""
@@ -121,11 +122,15 @@ class ServerOptions:
             "keepalive_timeout_s",
             "stall_timeout_s",
             "handshake_timeout_s",
-            "poll_interval_s",
         ):
             seconds = getattr(self, name)
             if not _is_number(seconds) or not seconds > 0:
                 raise OptionsError(f"{name} is {seconds!r}, expected more than 0 seconds")
+        interval = self.poll_interval_s
+        if not _is_number(interval) or not 0 < interval < math.inf:
+            raise OptionsError(
+                f"poll_interval_s is {interval!r}, expected more than 0 seconds and less than inf"
+            )
         if not _is_number(self.drain_timeout_s) or not self.drain_timeout_s >= 0:
             raise OptionsError(
                 f"drain_timeout_s is {self.drain_timeout_s!r}, expected 0 seconds or more"

@@ -80,8 +80,7 @@ def services() -> Mapping[str, tuple[Method, ...]]:
 
 
 def _methods(service: Any) -> tuple[Method, ...]:
-    # Descriptors tell whether a method streams only since protobuf 4.22 and, in pure Python,
-    # not at all; the serialised form always does.
+    # The serialised form says whether a method streams with every version of protobuf.
     declared = descriptor_pb2.ServiceDescriptorProto()
     service.CopyToProto(declared)
     return tuple(
@@ -97,8 +96,32 @@ def _methods(service: Any) -> tuple[Method, ...]:
 
 
 def file_of(symbol: str) -> str | None:
-    """Name of the file that declares a message, service, method, enum or field."""
-    try:
-        return str(pool().FindFileContainingSymbol(symbol).name)
-    except KeyError:
-        return None
+    """Name of the file that declares a message, field, enum, service or method."""
+    return _declarations().get(symbol)
+
+
+@cache
+def _declarations() -> Mapping[str, str]:
+    """File by full name; a descriptor pool does not find methods by name."""
+    found: dict[str, str] = {}
+
+    def declare_message(message: Any, file: str) -> None:
+        found[message.full_name] = file
+        for field in message.fields:
+            found[field.full_name] = file
+        for enum in message.enum_types:
+            found[enum.full_name] = file
+        for nested in message.nested_types:
+            declare_message(nested, file)
+
+    for name in descriptor_set_files():
+        file = pool().FindFileByName(name)
+        for message in file.message_types_by_name.values():
+            declare_message(message, name)
+        for enum in file.enum_types_by_name.values():
+            found[enum.full_name] = name
+        for service in file.services_by_name.values():
+            found[service.full_name] = name
+            for method in service.methods:
+                found[method.full_name] = name
+    return MappingProxyType(found)

@@ -92,7 +92,7 @@ BAD: dict[str, tuple[Any, grpc.StatusCode, tuple[str, ...]]] = {
     ),
     "shape": (edit(shape(1, 5)), INVALID, ("'a'", "[1,5]", "4")),
     "rank": (edit(shape(4)), INVALID, ("'a'", "[4]")),
-    "rank too high": (edit(shape(*[1] * 40)), INVALID, ("'a'",)),
+    "rank too high": (edit(shape(*[1] * 40)), INVALID, ("inputs[0]", "8")),
     "negative dimension": (edit(shape(1, -4)), INVALID, ("'a'", "-4")),
     "no rows": (edit(shape(0, 4)), INVALID, ("'a'", "[0,4]")),
     "overflowing dimensions": (edit(shape(2**62, 2**62)), INVALID, ("'a'",)),

@@ -6,12 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from google.protobuf.message import DecodeError
 
 from penstock import protos
-from penstock._native.engine import ControlCall, Engine, RequestError
+from penstock._native.engine import Engine, RequestError
+
+if TYPE_CHECKING:
+    from penstock._native.engine import ControlCall
 
 log = logging.getLogger("penstock.control")
 

@@ -182,5 +182,3 @@ def bind_http(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
-
-

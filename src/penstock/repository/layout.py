@@ -101,7 +101,8 @@ def _fingerprint(root: Path, *, skip_versions: bool) -> Fingerprint:
             subfolders[:] = [name for name in subfolders if not _is_version(name)]
         # Compiled Python appears when a model is imported.
         subfolders[:] = sorted(name for name in subfolders if name != "__pycache__")
-        for name in sorted(names):
+        # A hidden file is one that is being written, or an editor's.
+        for name in sorted(name for name in names if not name.startswith(".")):
             path = os.path.join(folder, name)
             try:
                 stat = os.stat(path)

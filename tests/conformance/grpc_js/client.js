@@ -7,7 +7,7 @@ const loader = require('@grpc/proto-loader');
 
 const [address, protos] = process.argv.slice(2);
 const definition = loader.loadSync(path.join(protos, 'open_inference.proto'), {
-  includeDirs: [protos], longs: Number, defaults: true,
+  includeDirs: [protos], keepCase: true, longs: Number, defaults: true,
 });
 const { inference } = grpc.loadPackageDefinition(definition);
 const client = new inference.GRPCInferenceService(address, grpc.credentials.createInsecure());

@@ -1,0 +1,1 @@
+"""Repositories on disk: from config.pbtxt to what is served."""
