@@ -122,8 +122,9 @@ fuzz: build-test ## each fuzz target for FUZZ_SECONDS, from the corpus kept here
 	done
 
 .PHONY: bench
-bench: build-test ## the figures of benchmarks/README.md
-	$(BIN)/python -m benchmarks
+bench: build-test ## the figures of benchmarks/README.md; BENCH="cost latency" for some
+	$(MAKE) -j$(JOBS) -C csrc floor BUILD=$(BUILD)/csrc
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # --- Packages ---------------------------------------------------------------
 

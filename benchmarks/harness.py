@@ -85,11 +85,11 @@ def penstock(repository: Path, *flags: str, core: int | None = None) -> Iterator
 
 @contextmanager
 def peer(command: list[str], core: int | None = None) -> Iterator[Server]:
-    """A server that prints its port on a line of its own when it listens."""
+    """A server that prints where it listens, its port last, once it does."""
     began = time.monotonic()
     with process(command, core) as running:
         assert running.stdout is not None
-        port = int(running.stdout.readline())
+        port = int(running.stdout.readline().rpartition(":")[2])
         took = time.monotonic() - began
         drain_output(running)
         yield Server(running.pid, port, took)

@@ -53,6 +53,14 @@ def add_model(repository: Path, name: str, model: bytes, config: str = "") -> No
         (repository / name / "config.pbtxt").write_text(config)
 
 
+def threads_config(threads: int) -> str:
+    """A config.pbtxt that fixes how many threads compute one batch."""
+    return (
+        "max_batch_size: 256\n"
+        f'parameters {{ key: "intra_op_thread_count" value {{ string_value: "{threads}" }} }}\n'
+    )
+
+
 def request_body(model: str, columns: int, rows: int = 1) -> bytes:
     """A ModelInferRequest as it goes over the wire, gRPC prefix included."""
     request = protos.message("inference.ModelInferRequest")(model_name=model, id="1")

@@ -172,8 +172,9 @@ def send(address: str, held_out: HeldOut, turns: range, tally: Tally) -> None:
         tally.error = error
 
 
-def measure(address: str, held_out: HeldOut, requests: int, threads: int) -> bool:
+def measure(address: str, held_out: HeldOut, passes: int, threads: int) -> bool:
     """Send the held-out rows, over and over, and say what came back; whether all was right."""
+    requests = passes * len(held_out.rows)
     tallies = [Tally() for _ in range(threads)]
     clients = [
         threading.Thread(target=send, args=(address, held_out, range(i, requests, threads), tally))
@@ -211,7 +212,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repository", type=Path, default=Path(".demo/repository"))
     parser.add_argument("--prepare-only", action="store_true")
-    parser.add_argument("--requests", type=int, default=6_000)
+    parser.add_argument("--passes", type=int, default=14, help="over the held-out rows")
     parser.add_argument("--threads", type=int, default=4)
     arguments = parser.parse_args()
 
@@ -219,7 +220,7 @@ def main() -> int:
     if arguments.prepare_only:
         return 0
     with served(arguments.repository) as address:
-        right = measure(address, held_out, arguments.requests, arguments.threads)
+        right = measure(address, held_out, arguments.passes, arguments.threads)
     return 0 if right else 1
 
 

@@ -127,8 +127,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const std::size_t most = data[0] == 0 ? input.size() : 1 + (random >> 16) % 64;
       const std::size_t count = std::min(most, input.size() - at);
       // A copy of its own size: reading past it shows.
-      const std::vector<std::uint8_t> piece(input.begin() + static_cast<std::ptrdiff_t>(at),
-                                            input.begin() + static_cast<std::ptrdiff_t>(at + count));
+      const std::vector<std::uint8_t> piece(
+          input.begin() + static_cast<std::ptrdiff_t>(at),
+          input.begin() + static_cast<std::ptrdiff_t>(at + count));
       at += count;
       now += kMillisecond;
       worker.begin_burst(now);

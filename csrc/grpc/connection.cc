@@ -169,8 +169,7 @@ void Connection::flush() {
       for (const iovec& piece : output.pieces()) {
         const std::size_t skipped = std::min(taken, piece.iov_len);
         taken -= skipped;
-        unsent_.append(static_cast<const char*>(piece.iov_base) + skipped,
-                       piece.iov_len - skipped);
+        unsent_.append(static_cast<const char*>(piece.iov_base) + skipped, piece.iov_len - skipped);
       }
       output.clear();
       if (!write_unsent()) return;

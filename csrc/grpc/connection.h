@@ -71,8 +71,8 @@ class Connection final : private Session::Owner, private net::Timer {
 
   Nanos opened_;
   Nanos last_received_;
-  Nanos last_written_;           // when the socket last took a byte
-  Nanos ping_sent_ = kNever;     // unanswered
+  Nanos last_written_;        // when the socket last took a byte
+  Nanos ping_sent_ = kNever;  // unanswered
   Nanos idle_since_;
   Nanos drain_began_ = kNever;
   Nanos linger_until_ = kNever;

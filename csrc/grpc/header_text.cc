@@ -10,7 +10,11 @@ bool is_plain(unsigned char byte) { return byte >= 0x20 && byte <= 0x7e && byte 
 // Bytes of the UTF-8 character that begins at `at`; one for a stray byte.
 std::size_t character_size(std::string_view text, std::size_t at) {
   const auto lead = static_cast<unsigned char>(text[at]);
-  const std::size_t size = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf8 ? 4 : 1;
+  const std::size_t size = lead < 0xc0   ? 1
+                           : lead < 0xe0 ? 2
+                           : lead < 0xf0 ? 3
+                           : lead < 0xf8 ? 4
+                                         : 1;
   if (at + size > text.size()) return 1;
   for (std::size_t i = 1; i < size; ++i) {
     if ((static_cast<unsigned char>(text[at + i]) & 0xc0) != 0x80) return 1;

@@ -12,6 +12,19 @@
 
 namespace penstock::grpc {
 
+// AddressSanitizer sees more when every block is malloc's.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kPoolHttp2Memory = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+inline constexpr bool kPoolHttp2Memory = false;
+#else
+inline constexpr bool kPoolHttp2Memory = true;
+#endif
+#else
+inline constexpr bool kPoolHttp2Memory = true;
+#endif
+
 /// nghttp2 takes and gives back about twenty blocks a request; malloc's
 /// per-thread cache holds seven of a size and overflows with every burst. Free
 /// blocks of one size form a list here; what is kept is bounded by what was
@@ -47,7 +60,7 @@ class Http2Memory {
 
   static void* take(std::size_t size, void* self) noexcept {
     auto& free = static_cast<Http2Memory*>(self)->free_;
-    if (size == 0 || size > kLargest) return fresh(size, kUnpooled, size);
+    if (!kPoolHttp2Memory || size == 0 || size > kLargest) return fresh(size, kUnpooled, size);
     const std::size_t size_class = (size - 1) / kStep;
     Block* block = free[size_class];
     if (block == nullptr) return fresh((size_class + 1) * kStep, size_class, size);

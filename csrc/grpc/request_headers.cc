@@ -83,30 +83,34 @@ void RequestHeaders::add(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer
 
 std::optional<Refusal> RequestHeaders::check(std::uint32_t max_bytes) const {
   if (bytes_ > max_bytes) {
-    return Refusal{"200", {Code::kResourceExhausted,
-                           "the request's headers have " + std::to_string(bytes_) +
-                               " bytes, max_header_bytes is " + std::to_string(max_bytes)}};
+    return Refusal{
+        "200",
+        {Code::kResourceExhausted, "the request's headers have " + std::to_string(bytes_) +
+                                       " bytes, max_header_bytes is " + std::to_string(max_bytes)}};
   }
   if (!post_) {
-    return Refusal{"405", {Code::kUnimplemented,
-                           "a gRPC request is a POST, not a " + quote(http_method_)}};
+    return Refusal{
+        "405", {Code::kUnimplemented, "a gRPC request is a POST, not a " + quote(http_method_)}};
   }
   if (!grpc_content_) {
-    return Refusal{"415", {Code::kInvalidArgument,
-                           "the content-type of a gRPC request is application/grpc, not " +
-                               quote(content_type_)}};
+    return Refusal{
+        "415",
+        {Code::kInvalidArgument,
+         "the content-type of a gRPC request is application/grpc, not " + quote(content_type_)}};
   }
   if (!method_) {
     return Refusal{"200", {Code::kUnimplemented, "there is no method " + quote(path_)}};
   }
   if (bad_timeout_) {
-    return Refusal{"200", {Code::kInvalidArgument,
-                           "grpc-timeout is " + quote(bad_value_) +
-                               ", expected one to eight digits and a unit of H, M, S, m, u, n"}};
+    return Refusal{"200",
+                   {Code::kInvalidArgument,
+                    "grpc-timeout is " + quote(bad_value_) +
+                        ", expected one to eight digits and a unit of H, M, S, m, u, n"}};
   }
   if (encoding_ == Encoding::kUnknown) {
-    return Refusal{"200", {Code::kUnimplemented, "grpc-encoding is " + quote(bad_value_) +
-                                                     ", supported are identity and gzip"}};
+    return Refusal{"200",
+                   {Code::kUnimplemented,
+                    "grpc-encoding is " + quote(bad_value_) + ", supported are identity and gzip"}};
   }
   return std::nullopt;
 }

@@ -120,6 +120,7 @@ class Server::Impl final : public Acceptor {
   }
 
   void drain() {
+    if (threads_.empty()) return;
     for (const auto& worker : workers_) worker->drain();
   }
 

@@ -98,8 +98,8 @@ struct Session::Callbacks {
                             std::uint32_t* flags, nghttp2_data_source* source, void* user_data) {
     if (self(user_data).lost_) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     ssize_t count = 0;
-    const int failed = guarded(
-        [&] { count = static_cast<StreamCall*>(source->ptr)->read_reply(length, flags); });
+    const int failed =
+        guarded([&] { count = static_cast<StreamCall*>(source->ptr)->read_reply(length, flags); });
     return failed != 0 ? failed : count;
   }
 
@@ -196,8 +196,7 @@ void Session::receive(std::span<const std::uint8_t> bytes) {
       closing_ = said_goodbye_ = true;
       return;
     }
-    const bool flood = taken == NGHTTP2_ERR_FLOODED ||
-                       taken == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
+    const bool flood = taken == NGHTTP2_ERR_FLOODED || taken == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
                        taken == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS;
     if (flood) worker_.counters().hit(Limit::kFlood);
     terminate(flood ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_INTERNAL_ERROR,
@@ -284,8 +283,8 @@ void Session::end_stalled_calls(Nanos limit, Nanos last_written) {
 
 StreamCall* Session::find(std::int32_t stream_id) {
   if (recent_ == nullptr || recent_->stream_id() != stream_id) {
-    recent_ = static_cast<StreamCall*>(
-        nghttp2_session_get_stream_user_data(http2_.get(), stream_id));
+    recent_ =
+        static_cast<StreamCall*>(nghttp2_session_get_stream_user_data(http2_.get(), stream_id));
   }
   return recent_;
 }
@@ -335,6 +334,10 @@ void Session::on_frame_sent(const nghttp2_frame& frame) {
       // nghttp2 answers rapid reset with INTERNAL_ERROR and would go on reading.
       const bool flood = error == NGHTTP2_ENHANCE_YOUR_CALM || error == NGHTTP2_INTERNAL_ERROR;
       if (flood && !closing_) worker_.counters().hit(Limit::kFlood);
+      // A peer that has acknowledged the limit and opens one stream more.
+      if (error == NGHTTP2_PROTOCOL_ERROR && open_calls_ >= worker_.limits().max_streams) {
+        worker_.counters().hit(Limit::kMaxStreams);
+      }
       closing_ = said_goodbye_ = true;
       return;
     }

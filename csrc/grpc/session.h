@@ -91,13 +91,13 @@ class Session {
   std::size_t unconsumed_ = 0;  // received, not yet given back to the connection's window
   Output* output_ = nullptr;    // during fill()
   bool greeted_ = false;
-  bool broken_ = false;    // nothing more is read
-  bool lost_ = false;      // the calls are gone; nghttp2 may still refer to them
-  bool closing_ = false;   // a GOAWAY with an error is submitted
+  bool broken_ = false;        // nothing more is read
+  bool lost_ = false;          // the calls are gone; nghttp2 may still refer to them
+  bool closing_ = false;       // a GOAWAY with an error is submitted
   bool said_goodbye_ = false;  // and sent, or cannot be
   bool draining_ = false;
-  bool drained_ = false;   // the final GOAWAY is submitted
-  Http2Session http2_;     // last: it must go first
+  bool drained_ = false;  // the final GOAWAY is submitted
+  Http2Session http2_;    // last: it must go first
 };
 
 }  // namespace penstock::grpc

@@ -88,9 +88,9 @@ void StreamCall::on_data(std::span<const std::uint8_t> bytes) {
         counted_ = reader_.received();
         if (counted_ != 0 && !base().may_hold(0)) {
           base().counters().hit(Limit::kMaxBytesInFlight);
-          return fail({Code::kResourceExhausted,
-                       "the server holds max_bytes_in_flight already, " +
-                           bytes_text(base().limits().max_bytes_in_flight)});
+          return fail(
+              {Code::kResourceExhausted, "the server holds max_bytes_in_flight already, " +
+                                             bytes_text(base().limits().max_bytes_in_flight)});
         }
         return consume(size);
       }
@@ -107,8 +107,8 @@ bool StreamCall::begin_message() {
     return false;
   }
   if (has_message_) {
-    fail({Code::kInvalidArgument, "a second message came, " +
-                                      base().environment().methods[method_].path + " takes one"});
+    fail({Code::kInvalidArgument,
+          "a second message came, " + base().environment().methods[method_].path + " takes one"});
     return false;
   }
   if (length > limits.max_message_bytes) {
@@ -168,9 +168,9 @@ bool StreamCall::inflate(Buffer* message) {
       return true;
     case Gzip::Outcome::kTooLarge:
       base().counters().hit(Limit::kMaxMessageBytes);
-      fail({Code::kResourceExhausted,
-            "the request message has more than " + bytes_text(limit) +
-                " once decompressed, max_message_bytes is " + std::to_string(limit)});
+      fail({Code::kResourceExhausted, "the request message has more than " + bytes_text(limit) +
+                                          " once decompressed, max_message_bytes is " +
+                                          std::to_string(limit)});
       return false;
     case Gzip::Outcome::kCorrupt:
       fail({Code::kInvalidArgument, "a message marked gzip is not a whole gzip stream"});
@@ -194,9 +194,8 @@ void StreamCall::on_half_close() {
     return base().service().on_half_close(*this);
   }
   if (!has_message_) {
-    return fail({Code::kInvalidArgument, "no message came, " +
-                                             base().environment().methods[method_].path +
-                                             " takes one"});
+    return fail({Code::kInvalidArgument,
+                 "no message came, " + base().environment().methods[method_].path + " takes one"});
   }
   told_ = true;
   base().service().on_message(*this, std::move(message_));
@@ -323,9 +322,9 @@ void StreamCall::fire(Nanos) {
     finished_ = true;
     base().service().on_gone(*this, Gone::kDeadline);
   }
-  answer({Code::kDeadlineExceeded,
-          "the deadline passed: grpc-timeout allowed " +
-              std::to_string((deadline_ - received_) / kMicrosecond) + " us"});
+  answer({Code::kDeadlineExceeded, "the deadline passed: grpc-timeout allowed " +
+                                       std::to_string((deadline_ - received_) / kMicrosecond) +
+                                       " us"});
 }
 
 void StreamCall::answer(Status status, std::string_view http_status) {
@@ -398,8 +397,7 @@ void StreamCall::submit_trailer() {
   session_->submit_trailer(*this, fields);
 }
 
-void StreamCall::write_reply(const std::uint8_t* frame_header, std::size_t length,
-                             Output& output) {
+void StreamCall::write_reply(const std::uint8_t* frame_header, std::size_t length, Output& output) {
   output.copy(frame_header, 9);
   promised_ = 0;
   reply_bytes_ -= length;
@@ -435,6 +433,8 @@ void StreamCall::drop_unsent() {
 // ---- The end ------------------------------------------------------------
 
 void StreamCall::on_closed(Gone why) {
+  // Every call begun is counted under one status, those that a peer left too.
+  if (!finished_) base().counters().answered(Code::kCancelled);
   if (told_ && !finished_) {
     finished_ = true;
     base().service().on_gone(*this, why);
@@ -455,18 +455,17 @@ bool StreamCall::stalled_since(Nanos limit, bool connection_stalled) const {
   if (last_progress_ > limit) return false;
   const bool reply_waits =
       reply_bytes_ != 0 && (connection_stalled || session_->window_closed(*this));
-  const bool request_waits =
-      !finished_ && !half_closed_ && !reading_paused() &&
-      (!client_streaming_ || reader_.inside_message());
+  const bool request_waits = !finished_ && !half_closed_ && !reading_paused() &&
+                             (!client_streaming_ || reader_.inside_message());
   return reply_waits || request_waits;
 }
 
 void StreamCall::end_stalled() {
   base().counters().hit(Limit::kStallTimeout);
   if (reply_bytes_ != 0) return session_->reset(*this, NGHTTP2_CANCEL);
-  fail({Code::kResourceExhausted,
-        "no byte of the request came for stall_timeout, " +
-            std::to_string(base().limits().stall_timeout / kMillisecond) + " ms"});
+  fail({Code::kResourceExhausted, "no byte of the request came for stall_timeout, " +
+                                      std::to_string(base().limits().stall_timeout / kMillisecond) +
+                                      " ms"});
 }
 
 }  // namespace penstock::grpc

@@ -106,12 +106,12 @@ class StreamCall final : public Call, private net::Timer {
 
   RequestHeaders headers_;
   MessageReader reader_;
-  Buffer message_;                // of a unary method, until half-close
-  std::uint64_t held_ = 0;        // request bytes counted as in flight
-  std::size_t counted_ = 0;       // of them, those of the message under way
+  Buffer message_;                        // of a unary method, until half-close
+  std::uint64_t held_ = 0;                // request bytes counted as in flight
+  std::size_t counted_ = 0;               // of them, those of the message under way
   Fifo<std::uint64_t> answered_by_send_;  // sizes of messages a bidi service works on
   std::uint64_t unanswered_ = 0;          // their sum
-  std::size_t unconsumed_ = 0;    // received, not yet given back to the peer's window
+  std::size_t unconsumed_ = 0;            // received, not yet given back to the peer's window
 
   Fifo<Buffer> replies_;
   std::size_t reply_offset_ = 0;  // sent of the first

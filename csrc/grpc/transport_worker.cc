@@ -23,8 +23,8 @@ int wait_for(int epoll, std::span<epoll_event> events, Nanos timeout) {
   const int room = static_cast<int>(events.size());
   const timespec patience{static_cast<time_t>(timeout / kSecond),
                           static_cast<long>(timeout % kSecond)};
-  const int count = ::epoll_pwait2(epoll, events.data(), room,
-                                   timeout == kNever ? nullptr : &patience, nullptr);
+  const int count =
+      ::epoll_pwait2(epoll, events.data(), room, timeout == kNever ? nullptr : &patience, nullptr);
   if (count >= 0 || errno != ENOSYS) return count;
   const Nanos millis = timeout / kMillisecond + (timeout % kMillisecond != 0 ? 1 : 0);
   return ::epoll_wait(epoll, events.data(), room,
@@ -50,8 +50,8 @@ TransportWorker::~TransportWorker() = default;
 
 Status TransportWorker::ready() const {
   if (epoll_ && event_) return {};
-  return {Code::kUnavailable, "cannot make a transport thread's epoll: " +
-                                  std::generic_category().message(errno)};
+  return {Code::kUnavailable,
+          "cannot make a transport thread's epoll: " + std::generic_category().message(errno)};
 }
 
 // ---- From other threads -------------------------------------------------
@@ -208,9 +208,9 @@ void TransportWorker::accept_some(const net::Listener& listener) {
 
 void TransportWorker::welcome(net::Accepted accepted) {
   std::shared_ptr<const net::TlsContext> tls = acceptor_.tls();
-  net::StreamSocket socket =
-      tls == nullptr ? net::StreamSocket(std::move(accepted.socket))
-                     : net::StreamSocket(std::move(accepted.socket), std::move(tls));
+  net::StreamSocket socket = tls == nullptr
+                                 ? net::StreamSocket(std::move(accepted.socket))
+                                 : net::StreamSocket(std::move(accepted.socket), std::move(tls));
   auto made = std::make_unique<Connection>(*this, std::move(socket), std::move(accepted.peer));
   Connection& connection = *made;
   connection.place = connections_.size();

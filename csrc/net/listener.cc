@@ -101,8 +101,8 @@ Status Listener::tcp(const std::string& host, std::uint16_t port, std::uint16_t*
     if (fd < 0 || ::bind(fd, address->ai_addr, address->ai_addrlen) != 0 ||
         ::listen(fd, kBacklog) != 0) {
       const int error = errno;
-      std::string reason = "cannot listen on " + host_and_port(address->ai_addr, false) + ": " +
-                           error_text(error);
+      std::string reason =
+          "cannot listen on " + host_and_port(address->ai_addr, false) + ": " + error_text(error);
       // A host without IPv6 still resolves "localhost" to ::1.
       if (error != EAFNOSUPPORT && error != EADDRNOTAVAIL) {
         return {Code::kUnavailable, std::move(reason)};
@@ -123,10 +123,9 @@ Status Listener::unix_domain(const std::string& path, std::vector<Listener>* lis
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return {Code::kInvalidArgument,
-            "the path of a Unix-domain socket has 1 to " +
-                std::to_string(sizeof address.sun_path - 1) + " bytes, \"" + path + "\" has " +
-                std::to_string(path.size())};
+    return {Code::kInvalidArgument, "the path of a Unix-domain socket has 1 to " +
+                                        std::to_string(sizeof address.sun_path - 1) + " bytes, \"" +
+                                        path + "\" has " + std::to_string(path.size())};
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock._native.engine import LocalRequest, RequestError
+    from penstock.backends.base import LoadError
     from penstock.local import LocalModel, load
     from penstock.options import OptionsError, ServerOptions
     from penstock.server import BindError, NoModelError, Server
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BindError",
+    "LoadError",
     "LocalModel",
     "LocalRequest",
     "NoModelError",
@@ -36,6 +38,7 @@ def __getattr__(name: str) -> Any:
 
     homes = {
         "penstock._native.engine": ("LocalRequest", "RequestError"),
+        "penstock.backends.base": ("LoadError",),
         "penstock.local": ("LocalModel", "load"),
         "penstock.options": ("OptionsError", "ServerOptions"),
         "penstock.server": ("BindError", "NoModelError", "Server"),

@@ -48,10 +48,10 @@ def _row(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def _tensors(tensors: Sequence[TensorSpec], batches: bool) -> str:
-    shown = [
-        f"{each.name} {each.datatype}[{','.join(map(str, (-1, *each.dims) if batches else each.dims))}]"
-        for each in tensors[:MAX_TENSORS]
-    ]
+    shown = []
+    for tensor in tensors[:MAX_TENSORS]:
+        dims = (-1, *tensor.dims) if batches else tensor.dims
+        shown.append(f"{tensor.name} {tensor.datatype}[{','.join(map(str, dims))}]")
     if len(tensors) > MAX_TENSORS:
         shown.append(f"and {len(tensors) - MAX_TENSORS} more")
     return ", ".join(shown)

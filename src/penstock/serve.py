@@ -28,6 +28,9 @@ EXIT_NO_MODEL = 4
 EXIT_SIGNAL = 128
 """And the signal's number, as a shell has it."""
 
+SAME_SIGNAL_S = 0.1
+"""Terminals and wrappers deliver one Ctrl-C or one stop twice: this soon it is no second one."""
+
 Happening = signal.Signals | tuple[str, BaseException | None]
 """A signal, or a step ("start", "stop") that has ended, with its error."""
 
@@ -38,22 +41,22 @@ def serve(repositories: Sequence[str], options: ServerOptions, *, show_banner: b
     with _signals_into(happenings):
         try:
             server = Server(repositories, options)
-        except OptionsError as error:
-            return _failed("bad_configuration", error, EXIT_USAGE)
+        except OptionsError as refused:
+            return _failed("bad_configuration", refused, EXIT_USAGE)
         # Steps run beside this thread, so that a signal is heard while one of them takes long.
         starting = _in_background("start", server.start, happenings)
-        stopping = False
+        stopping: float | None = None
         while True:
             happening = happenings.get()
             if isinstance(happening, signal.Signals):
                 if happening is signal.SIGHUP:
                     _reload_tls(server)
-                elif stopping:
-                    _exit_at_once(happening)
-                else:
-                    stopping = True
+                elif stopping is None:
+                    stopping = time.monotonic()
                     event(log, logging.INFO, "stopping", signal=happening.name)
                     _in_background("stop", server.stop, happenings)
+                elif time.monotonic() - stopping > SAME_SIGNAL_S:
+                    _exit_at_once(happening)
                 continue
             step, error = happening
             if step == "stop":
@@ -64,7 +67,7 @@ def serve(repositories: Sequence[str], options: ServerOptions, *, show_banner: b
                     # It loads a model that nobody will ask: native code that cannot be stopped.
                     _exit(EXIT_OK)
                 return EXIT_OK
-            if stopping:
+            if stopping is not None:
                 continue
             if error is not None:
                 return _start_failed(error)

@@ -68,9 +68,9 @@ class Served:
 
 
 IDLE_GAUGES = (
-    "penstock_connections",
-    "penstock_calls",
-    "penstock_in_flight",
+    "penstock_open_connections",
+    "penstock_open_calls",
+    "penstock_in_flight_requests",
     "penstock_in_flight_bytes",
     "penstock_queue_depth",
 )

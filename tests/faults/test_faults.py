@@ -90,7 +90,7 @@ def after(served: Served) -> Held:
     """What is held once all is quiet; every call must have ended with one status."""
     metrics = served.wait_idle()
     assert {name: metrics[name] for name in IDLE_GAUGES} == dict.fromkeys(IDLE_GAUGES, 0.0)
-    assert metrics["penstock_answers_total"] == metrics["penstock_calls_total"]
+    assert metrics["penstock_calls_ended_total"] == metrics["penstock_calls_total"]
     return served.held()
 
 

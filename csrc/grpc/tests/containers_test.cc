@@ -1,12 +1,15 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "grpc/buffer_pool.h"
 #include "grpc/fifo.h"
+#include "grpc/http2_memory.h"
 #include "grpc/method_table.h"
 #include "grpc/output.h"
 #include "grpc/post_queue.h"
@@ -96,6 +99,26 @@ TEST_CASE("output joins what is small and refers to what is large") {
 
   while (output.has_room()) output.copy(large.data(), large.size());
   CHECK(output.bytes() <= Output::kScratch);
+}
+
+TEST_CASE("nghttp2's blocks keep what they hold, and come again") {
+  Http2Memory memory;
+  const nghttp2_mem& hooks = *memory.hooks();
+  for (const std::size_t size : {0u, 1u, 31u, 32u, 33u, 511u, 512u, 513u, 5'000u}) {
+    CAPTURE(size);
+    auto* bytes = static_cast<unsigned char*>(hooks.malloc(size, hooks.mem_user_data));
+    std::memset(bytes, 7, size);
+    bytes = static_cast<unsigned char*>(hooks.realloc(bytes, size + 700, hooks.mem_user_data));
+    CHECK(std::all_of(bytes, bytes + size, [](unsigned char byte) { return byte == 7; }));
+    bytes = static_cast<unsigned char*>(hooks.realloc(bytes, size / 2, hooks.mem_user_data));
+    CHECK(std::all_of(bytes, bytes + size / 2, [](unsigned char byte) { return byte == 7; }));
+    hooks.free(bytes, hooks.mem_user_data);
+    bytes = static_cast<unsigned char*>(hooks.calloc(2, size, hooks.mem_user_data));
+    CHECK(std::all_of(bytes, bytes + 2 * size, [](unsigned char byte) { return byte == 0; }));
+    hooks.free(bytes, hooks.mem_user_data);
+  }
+  CHECK(hooks.calloc(SIZE_MAX, 2, hooks.mem_user_data) == nullptr);
+  hooks.free(nullptr, hooks.mem_user_data);
 }
 
 struct Item : Posted {

@@ -52,9 +52,8 @@ TEST_CASE("a message split at any two points comes out whole") {
   for (std::size_t first = 0; first <= wire.size(); ++first) {
     for (std::size_t second = first; second <= wire.size(); ++second) {
       MessageReader reader;
-      const auto messages = read_all(reader, {wire.substr(0, first),
-                                              wire.substr(first, second - first),
-                                              wire.substr(second)});
+      const auto messages = read_all(
+          reader, {wire.substr(0, first), wire.substr(first, second - first), wire.substr(second)});
       REQUIRE(messages == std::vector<std::string>{"hello world"});
       REQUIRE_FALSE(reader.inside_message());
     }

@@ -46,18 +46,19 @@ TEST_CASE("grpc-message: a long one is cut between characters") {
   CHECK(encode_message("\xc3\xa9\xc3\xa9\xc3\xa9", 14) == "%C3%A9...");
   CHECK(encode_message("abcdef", 2) == "..");
   for (std::size_t limit = 3; limit < 40; ++limit) {
-    CHECK(encode_message("12 \xe2\x82\xac and 34 \xf0\x9f\x98\x80 and more", limit).size() <= limit);
+    CHECK(encode_message("12 \xe2\x82\xac and 34 \xf0\x9f\x98\x80 and more", limit).size() <=
+          limit);
   }
 }
 
 TEST_CASE("content-type") {
-  for (const char* type : {"application/grpc", "application/grpc+proto", "application/grpc;a=b",
-                           "Application/GRPC"}) {
+  for (const char* type :
+       {"application/grpc", "application/grpc+proto", "application/grpc;a=b", "Application/GRPC"}) {
     CAPTURE(type);
     CHECK(is_grpc_content_type(type));
   }
-  for (const char* type : {"", "application/grp", "application/grpcx", "application/grpc-web",
-                           "text/plain"}) {
+  for (const char* type :
+       {"", "application/grp", "application/grpcx", "application/grpc-web", "text/plain"}) {
     CAPTURE(type);
     CHECK_FALSE(is_grpc_content_type(type));
   }

@@ -89,11 +89,9 @@ TEST_CASE("random clients, cancellations and disconnects: every call ends once")
         for (int i = 0; i < 40; ++i) {
           static constexpr const char* kPaths[] = {"/t.T/Echo", "/t.T/Never", "/t.T/Chat",
                                                    "/t.T/Collect"};
-          streams.push_back(client.request(kPaths[random(4)],
-                                           framed(std::string(random(3'000), 'x')),
-                                           random(4) != 0,
-                                           random(3) == 0 ? Fields{{"grpc-timeout", "3m"}}
-                                                          : Fields{}));
+          streams.push_back(client.request(
+              kPaths[random(4)], framed(std::string(random(3'000), 'x')), random(4) != 0,
+              random(3) == 0 ? Fields{{"grpc-timeout", "3m"}} : Fields{}));
           client.run([] { return true; });
           if (random(3) == 0) client.reset(streams[random(i + 1)], NGHTTP2_CANCEL);
           if (random(5) == 0) client.run([] { return false; }, random(3) * kMillisecond);

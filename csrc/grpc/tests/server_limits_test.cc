@@ -84,8 +84,7 @@ TEST_CASE("max_message_bytes holds for what gzip hides, and for replies") {
 TEST_CASE("max_bytes_in_flight") {
   TestServer server(with([](Limits& limits) { limits.max_bytes_in_flight = 100'000; }));
   TestClient client(server.port);
-  const std::int32_t first =
-      client.request("/t.T/Never", framed(std::string(60'000, 'x')));
+  const std::int32_t first = client.request("/t.T/Never", framed(std::string(60'000, 'x')));
   REQUIRE(client.run([&] { return server.service.open() == 1; }));
   const Reply reply = client.call("/t.T/Echo", framed(std::string(60'000, 'x')));
   CHECK(reply.status() == kExhausted);
@@ -114,8 +113,7 @@ TEST_CASE("max_header_bytes: advertised, and refused beyond") {
   TestClient client(server.port);
   CHECK(client.call("/t.T/Echo", framed(""), {{"x-small", std::string(300, 'x')}}).status() == 0);
   CHECK(client.server_settings[NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE] == 1'000);
-  const Reply reply =
-      client.call("/t.T/Echo", framed(""), {{"x-large", std::string(2'000, 'x')}});
+  const Reply reply = client.call("/t.T/Echo", framed(""), {{"x-large", std::string(2'000, 'x')}});
   CHECK(reply.status() == kExhausted);
   CHECK(reply.message().find("max_header_bytes is 1000") != std::string::npos);
   CHECK(hits(server, Limit::kMaxHeaderBytes) == 1);

@@ -115,9 +115,9 @@ TEST_CASE("a busy connection does not starve another") {
   busy.run([&] { return server.service.messages() > 2; });
   TestClient other(server.port);
   CHECK(other.call("/t.T/Echo", framed("quick")).status() == 0);
-  CHECK(busy.run([&] {
-    return server.server.stats().answers[0] == 21 && server.server.stats().streams == 0;
-  }, 60 * kSecond));
+  CHECK(busy.run(
+      [&] { return server.server.stats().answers[0] == 21 && server.server.stats().streams == 0; },
+      60 * kSecond));
 }
 
 TEST_CASE("a deadline in the middle of a chat drops what has not begun to leave") {

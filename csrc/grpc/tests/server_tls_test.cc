@@ -77,7 +77,8 @@ class Pki {
     const Owned<std::FILE> file(std::fopen(path(name).c_str(), "w"));
     REQUIRE(file != nullptr);
     if (certificate != nullptr) PEM_write_X509(file.get(), certificate);
-    if (key != nullptr) PEM_write_PrivateKey(file.get(), key, nullptr, nullptr, 0, nullptr, nullptr);
+    if (key != nullptr)
+      PEM_write_PrivateKey(file.get(), key, nullptr, nullptr, 0, nullptr, nullptr);
   }
 
   const std::string folder_;
@@ -202,8 +203,8 @@ TEST_CASE("files that do not fit are named, with the reason") {
             .find(pki.path("none.pem") + ": No such file or directory") != std::string::npos);
   CHECK(refusal({certificate, pki.path("none.key"), ""}).find("none.key") != std::string::npos);
   CHECK(refusal({certificate, pki.path("other.key"), ""}).find("mismatch") != std::string::npos);
-  CHECK(refusal({certificate, pki.path("server.key"), pki.path("server.key")})
-            .find("authority") != std::string::npos);
+  CHECK(refusal({certificate, pki.path("server.key"), pki.path("server.key")}).find("authority") !=
+        std::string::npos);
 }
 
 }  // namespace

@@ -147,14 +147,14 @@ TEST_CASE("gzip both ways") {
   TestServer server;
   TestClient client(server.port);
   const std::string text(10'000, 'z');
-  const Reply plain = client.call("/t.T/Echo", framed(gzip_of(text), true),
-                                  {{"grpc-encoding", "gzip"}});
+  const Reply plain =
+      client.call("/t.T/Echo", framed(gzip_of(text), true), {{"grpc-encoding", "gzip"}});
   CHECK(plain.messages() == std::vector<std::string>{text});
   CHECK(plain.field("grpc-encoding").empty());
 
-  const Reply packed = client.call(
-      "/t.T/Echo", framed(gzip_of(text), true),
-      {{"grpc-encoding", "gzip"}, {"grpc-accept-encoding", "identity, gzip"}});
+  const Reply packed =
+      client.call("/t.T/Echo", framed(gzip_of(text), true),
+                  {{"grpc-encoding", "gzip"}, {"grpc-accept-encoding", "identity, gzip"}});
   CHECK(packed.field("grpc-encoding") == "gzip");
   REQUIRE(packed.messages().size() == 1);
   CHECK(packed.body[0] == 1);

@@ -126,8 +126,7 @@ TestClient::TestClient(std::uint16_t port, ClientOptions options) : options_(std
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  connected_ =
-      ::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  connected_ = ::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
   const int on = 1;
   setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   start();
@@ -139,8 +138,7 @@ TestClient::TestClient(const std::string& unix_path, ClientOptions options)
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, unix_path.data(), unix_path.size());
-  connected_ =
-      ::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  connected_ = ::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
   start();
 }
 
@@ -182,9 +180,9 @@ void TestClient::start() {
 }
 
 Fields TestClient::request_fields(std::string_view path, const Fields& more) {
-  Fields fields = {{":method", "POST"},     {":scheme", "http"},
+  Fields fields = {{":method", "POST"},          {":scheme", "http"},
                    {":path", std::string(path)}, {":authority", "test"},
-                   {"te", "trailers"},      {"content-type", "application/grpc"}};
+                   {"te", "trailers"},           {"content-type", "application/grpc"}};
   for (const auto& [name, value] : more) {
     const auto same = [&key = name](const auto& field) { return field.first == key; };
     const auto found = std::find_if(fields.begin(), fields.end(), same);

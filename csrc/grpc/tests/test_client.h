@@ -39,9 +39,9 @@ struct Reply {
 };
 
 struct ClientOptions {
-  std::int32_t window = 1 << 20;       // of each stream
+  std::int32_t window = 1 << 20;        // of each stream
   std::size_t write_at_most = 1 << 20;  // bytes a write
-  bool open_window = true;             // give back what was read
+  bool open_window = true;              // give back what was read
   SSL_CTX* tls = nullptr;
   std::string protocol = "h2";  // offered by ALPN
   bool raw = false;             // no session: write() and read_some() only
@@ -83,13 +83,13 @@ class TestClient {
   void disconnect() { socket_.reset(); }
 
   std::map<std::int32_t, Reply> replies;
-  bool ended = false;           // the server closed the connection
+  bool ended = false;  // the server closed the connection
   int goaways = 0;
   std::uint32_t goaway_error = 0;
   std::int32_t goaway_last = -1;
   std::string goaway_text;
-  int pings = 0;     // from the server
-  int pongs = 0;     // for our own
+  int pings = 0;  // from the server
+  int pongs = 0;  // for our own
   int window_updates = 0;
   std::map<int, std::uint32_t> server_settings;
 

@@ -67,8 +67,8 @@ void TestService::on_message(Call& call, Buffer message) {
       break;
     case kMeta:
       end(call);
-      call.finish_with(reply(worker, std::string(call.metadata(text)) + "|" +
-                                         std::string(call.peer()).substr(0, 5)));
+      call.finish_with(reply(
+          worker, std::string(call.metadata(text)) + "|" + std::string(call.peer()).substr(0, 5)));
       break;
     case kChat:
       call.send(reply(worker, text));

@@ -22,7 +22,17 @@ namespace penstock::grpc::testing {
 
 /// Methods by index. Echo answers at once; Later through Worker::post from
 /// another thread; Never not at all; Fail with the text it is sent.
-enum MethodIndex : std::uint32_t { kEcho, kLater, kNever, kFail, kMeta, kChat, kCollect, kBurst, kBig };
+enum MethodIndex : std::uint32_t {
+  kEcho,
+  kLater,
+  kNever,
+  kFail,
+  kMeta,
+  kChat,
+  kCollect,
+  kBurst,
+  kBig
+};
 
 class TestService final : public Service {
  public:
@@ -51,10 +61,15 @@ class TestService final : public Service {
   void end(Call& call);
   static Buffer reply(Worker& worker, std::string_view text);
 
-  const std::vector<Method> methods_ = {
-      {"/t.T/Echo"}, {"/t.T/Later"}, {"/t.T/Never"}, {"/t.T/Fail"}, {"/t.T/Meta"},
-      {"/t.T/Chat", true, true}, {"/t.T/Collect", true, false}, {"/t.T/Burst", false, true},
-      {"/t.T/Big"}};
+  const std::vector<Method> methods_ = {{"/t.T/Echo"},
+                                        {"/t.T/Later"},
+                                        {"/t.T/Never"},
+                                        {"/t.T/Fail"},
+                                        {"/t.T/Meta"},
+                                        {"/t.T/Chat", true, true},
+                                        {"/t.T/Collect", true, false},
+                                        {"/t.T/Burst", false, true},
+                                        {"/t.T/Big"}};
   mutable std::mutex mutex_;  // guards the next three
   std::set<const Call*> calls_;
   std::map<const Call*, std::string> collected_;

@@ -50,9 +50,11 @@ def run_at_low_priority(work: Callable[[], T], own_threads: int = 0) -> T:
             done.set_exception(error)
 
     before = set(_tasks())
-    threading.Thread(target=body, name=THREAD_NAME, daemon=True).start()
+    thread = threading.Thread(target=body, name=THREAD_NAME, daemon=True)
+    thread.start()
     if own_threads > 0:
         _lower_once_started(thread_id.result(), own_threads, before, done)
+    thread.join()
     return done.result()
 
 

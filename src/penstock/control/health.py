@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock import protos
 from penstock._native.engine import RequestError
-from penstock.control.bridge import NOT_FOUND, UNAVAILABLE, Handler, Send
+from penstock.control.bridge import NOT_FOUND, Handler, Send
 from penstock.control.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class HealthService:
                     send(self._response(status=status))
                     last = status
                 if self._readiness.draining:
-                    # The last word; an open stream would only hold up the drain.
-                    raise RequestError(UNAVAILABLE, "the server is stopping")
+                    # The last word, as an open stream would hold up the drain. Not an error: gRPC
+                    # clients drop a message that an error follows before they have read it.
+                    return
                 await self._readiness.changed()

@@ -35,17 +35,21 @@ def make_app(engine: Engine, repository: ModelRepository, readiness: Readiness) 
         return JSONResponse({"ready": readiness.ready}, status_code=status)
 
     async def metrics(request: Request) -> Response:
+        body, content_type = await asyncio.to_thread(scrape, request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    def scrape(accept: str) -> tuple[bytes, str]:
         # Imported by the first scrape: the start does not wait for it.
-        from prometheus_client import CollectorRegistry
+        from prometheus_client import CollectorRegistry, ProcessCollector
         from prometheus_client.exposition import choose_encoder
 
         from penstock.control.metrics import PenstockCollector
 
         registry = CollectorRegistry()
-        registry.register(PenstockCollector(engine, repository))
-        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-        body = await asyncio.to_thread(encoder, registry)
-        return Response(body, headers={"content-type": content_type})
+        registry.register(PenstockCollector(engine, repository, readiness))
+        ProcessCollector(registry=registry)
+        encoder, content_type = choose_encoder(accept)
+        return encoder(registry), content_type
 
     async def not_found(request: Request, _error: Exception) -> Response:
         return PlainTextResponse(
