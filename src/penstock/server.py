@@ -294,9 +294,9 @@ class Server:
             raise OptionsError(f"repository: {error}") from error
         finally:
             with self._lock:
-                self._loading = False
-            if self._stopping:
-                # stop() left this to the thread that loads.
+                self._loading, left_to_us = False, self._stopping
+            if left_to_us:
+                # stop() does not wait for the thread that loads.
                 self._running_repository.close(_CLOSE_S)
         self._require_models()
 

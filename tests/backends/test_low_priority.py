@@ -78,8 +78,10 @@ def test_a_session_s_threads_keep_the_usual_priority(tmp_path: Path) -> None:
     before = set(os.listdir("/proc/self/task"))
     folder = models.write(tmp_path, "m", models.mlp((256, 256, 256)))
     session = create_session(folder / "1" / "model.onnx", SessionSettings(), 4)
-    added = set(os.listdir("/proc/self/task")) - before
-    pool = [task for task in added if Path(f"/proc/self/task/{task}").exists()]
-    assert len(pool) >= 3
-    assert {nice_of(int(task)) for task in pool} == {mine}
+    # The loader's own thread may be on its way out.
+    deadline = time.monotonic() + 5
+    while len(pool := set(os.listdir("/proc/self/task")) - before) > 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert [nice_of(int(task)) for task in pool] == [mine] * 3
     del session

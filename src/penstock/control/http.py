@@ -14,6 +14,7 @@ from penstock import __version__
 from penstock._native.engine import Engine
 from penstock.control.inference_service import EXTENSIONS
 from penstock.control.readiness import Readiness
+from penstock.control.worker import in_thread
 
 if TYPE_CHECKING:
     from penstock.repository import ModelRepository
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def make_app(engine: Engine, repository: ModelRepository, readiness: Readiness) -> Starlette:
     """The application: ``/v2``, ``/v2/health/{live,ready}`` and ``/metrics``."""
+
+    scraping = asyncio.Lock()
 
     async def metadata(_request: Request) -> Response:
         return JSONResponse(
@@ -35,7 +38,8 @@ def make_app(engine: Engine, repository: ModelRepository, readiness: Readiness) 
         return JSONResponse({"ready": readiness.ready}, status_code=status)
 
     async def metrics(request: Request) -> Response:
-        body, content_type = await asyncio.to_thread(scrape, request.headers.get("accept", ""))
+        async with scraping:
+            body, content_type = await in_thread(scrape, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
     def scrape(accept: str) -> tuple[bytes, str]:

@@ -11,6 +11,7 @@ from penstock._native.engine import RequestError
 from penstock.control.bridge import INVALID_ARGUMENT, UNIMPLEMENTED, Handler
 from penstock.control.readiness import Readiness
 from penstock.control.statistics import fill_statistics
+from penstock.control.worker import in_thread
 
 if TYPE_CHECKING:
     from penstock.repository import ModelRepository
@@ -27,12 +28,17 @@ EXTENSIONS = (
 """Triton's names for the parts of its protocol beyond the plain OIP that are served."""
 
 
+MAX_CHANGES = 8
+"""Loads and unloads at once; further ones wait."""
+
+
 class InferenceService:
     """Answers out of the repository's tables."""
 
     def __init__(self, repository: ModelRepository, readiness: Readiness) -> None:
         self._repository = repository
         self._readiness = readiness
+        self._changes = asyncio.Semaphore(MAX_CHANGES)
 
     def handlers(self) -> dict[str, Handler]:
         methods: dict[str, Callable[[Any, Any], Any]] = {
@@ -97,7 +103,7 @@ class InferenceService:
 
     async def _repository_index(self, request: Any, response: Any) -> None:
         _refuse_repository_name(request.repository_name)
-        for entry in await asyncio.to_thread(self._repository.index, request.ready):
+        for entry in await in_thread(self._repository.index, request.ready):
             response.models.add(
                 name=entry.name, version=entry.version, state=entry.state, reason=entry.reason
             )
@@ -116,13 +122,15 @@ class InferenceService:
                     INVALID_ARGUMENT,
                     f"load parameter {key!r} is not known, expected 'config' or 'file:<path>'",
                 )
-        await asyncio.to_thread(self._repository.load, request.model_name, config, files or None)
+        async with self._changes:
+            await in_thread(self._repository.load, request.model_name, config, files or None)
 
     async def _unload(self, request: Any, _response: Any) -> None:
         _refuse_repository_name(request.repository_name)
         dependents = request.parameters.get("unload_dependents")
         unload_dependents = dependents.bool_param if dependents is not None else False
-        await asyncio.to_thread(self._repository.unload, request.model_name, unload_dependents)
+        async with self._changes:
+            await in_thread(self._repository.unload, request.model_name, unload_dependents)
 
 
 def _unary(name: str, method: Callable[[Any, Any], Any]) -> Handler:

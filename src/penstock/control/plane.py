@@ -6,9 +6,9 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -18,6 +18,7 @@ from penstock.control.health import HealthService
 from penstock.control.inference_service import InferenceService
 from penstock.control.readiness import Readiness, State
 from penstock.control.reflection import ReflectionService
+from penstock.control.worker import in_thread
 
 if TYPE_CHECKING:
     import uvicorn
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock.control")
 
-T = TypeVar("T")
-
+MAX_HTTP_CONNECTIONS = 256
+"""Further ones are answered 503."""
 _HTTP_END_S = 1
 """What an open HTTP request may take when the server ends."""
 
@@ -50,6 +51,9 @@ class ControlPlane:
         self._thread = threading.Thread(target=self._run, name="penstock-control", daemon=True)
         self._attached: Future[None] = Future()
         self._http_serving: Future[None] = Future()
+        self._lock = threading.Lock()
+        """Guards ``_closed``, and the order of what is handed to the loop."""
+        self._closed = False
 
     def start(self) -> None:
         """Return once gRPC calls are answered; HTTP comes up meanwhile."""
@@ -67,37 +71,54 @@ class ControlPlane:
         return self._readiness.ready
 
     def set(self, state: State) -> None:
-        """Turn readiness; returns when that can be seen."""
+        """Turn readiness; returns when that can be seen.
 
-        async def turn() -> None:
-            self._readiness.set(state)
-
-        self._call(turn())
+        Raises:
+            RuntimeError: the plane is closed.
+        """
+        self._call(lambda: self._readiness.set(state))
 
     def drain(self) -> None:
-        """NOT_SERVING to whoever watches, then end the streams that wait for their client."""
+        """NOT_SERVING to whoever watches, and an end to the streams that wait for their client."""
 
-        async def drain() -> None:
+        def drain() -> None:
             self._readiness.set("draining")
             self._bridge.drain()
 
-        self._call(drain())
+        self._call(drain)
 
     def close(self) -> None:
         """End every call and the thread."""
+        with self._lock:
+            if not self._closed and self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._closing.set)
+            self._closed = True
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
 
-    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def _call(self, work: Callable[[], None]) -> None:
+        """Run ``work`` on the loop and wait for it."""
+        done: Future[None] = Future()
 
-    def _on_model_change(self, *_what: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._readiness.notify)
-        except RuntimeError:
-            # The loop has ended; nobody watches.
-            return
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the control plane is closed")
+            # Runs before what close() hands over.
+            self._loop.call_soon_threadsafe(run)
+        done.result()
+
+    def _on_model_change(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._readiness.notify)
 
     def _run(self) -> None:
         try:
@@ -134,7 +155,7 @@ class ControlPlane:
             return
         try:
             # The imports take longer than all else here; calls are answered meanwhile.
-            server = await asyncio.to_thread(self._make_http_server)
+            server = await in_thread(self._make_http_server)
             serving = asyncio.create_task(server.serve(sockets=[self._http_socket]))
             while not server.started and not serving.done():
                 await asyncio.sleep(0.005)
@@ -159,6 +180,7 @@ class ControlPlane:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                limit_concurrency=MAX_HTTP_CONNECTIONS,
                 timeout_graceful_shutdown=_HTTP_END_S,
             )
         )
