@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -208,7 +209,7 @@ def write_python(
 def put(path: Path, data: bytes) -> None:
     """Write a file so that nobody sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.part"
+    partial = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     partial.write_bytes(data)
     os.replace(partial, path)
 

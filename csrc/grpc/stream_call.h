@@ -68,6 +68,9 @@ class StreamCall final : public Call, private net::Timer {
   StreamCall* next = nullptr;
 
  private:
+  // Replies a streaming call may have waiting before its requests wait too.
+  static constexpr std::size_t kReplyBacklog = 1 << 20;
+
   void fire(Nanos now) override;  // the deadline
 
   WorkerBase& base() const;

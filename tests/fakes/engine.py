@@ -19,7 +19,17 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 class FakeBatch:
     """``penstock._native.engine.Batch`` over NumPy arrays."""
 
-    def __init__(self, spec: ModelSpec, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        fixed: bool = False,
+    ) -> None:
+        """
+        Args:
+            fixed: claim that the addresses of this batch will be those of all its size.
+        """
         self._spec = spec
         self._inputs = [inputs.get(tensor.name) for tensor in spec.inputs]
         first = next(array for array in self._inputs if array is not None)
@@ -27,10 +37,8 @@ class FakeBatch:
         self.parameters: dict[str, Any] = {}
         self.given: dict[int, np.ndarray[Any, Any]] = {}
         self._places = [self._place(tensor) for tensor in spec.outputs]
-        self.static = all(place is not None for place in self._places) and not any(
-            tensor.optional or DYNAMIC in tensor.dims or tensor.datatype == "BYTES"
-            for tensor in spec.inputs
-        )
+        # The core's buffers stay where they are from batch to batch; these do not.
+        self.static = fixed
 
     @property
     def input_count(self) -> int:

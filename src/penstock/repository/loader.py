@@ -125,7 +125,7 @@ def load_version(engine: Engine, source: Source, config: ModelConfig) -> LoadedV
         LoadError: with the reason; nothing is left behind.
     """
     if not source.version_folder.is_dir():
-        raise LoadError(f"version {source.version} is not in the repository")
+        raise LoadError(f"there is no folder {source.name}/{source.version}")
     refuse_unserved(config.message, config.source)
     for feature in left_out(config.message):
         _log.info("%s: %s has no effect here", config.source, feature)

@@ -238,8 +238,7 @@ class ModelRepository:
                 continue
         for name in set(self._table.names()) - set(found):
             changed = True
-            self._reloader.unload(name)
-            self._table.forget(name)
+            self._reloader.remove(name)
         return changed
 
     def _poll(self) -> None:

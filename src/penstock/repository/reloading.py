@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,8 +53,7 @@ class Reloader:
         folders = find_model(self._paths, name)
         if not folders and self._table.find(name) is None:
             raise ModelNotFoundError(f"model {name!r} is not in the repository")
-        state = self._table.state(name)
-        with state.loading_lock:
+        with self._alone_with(name) as state:
             if self._closed:
                 raise LoadFailedError(f"model {name!r} did not load: the server stops")
             try:
@@ -68,9 +68,13 @@ class Reloader:
 
     def unload(self, name: str) -> None:
         """Serve the model no longer; what is queued is computed still."""
-        state = self._table.state(name)
-        with state.loading_lock:
+        with self._alone_with(name) as state:
             self._retire_all(state)
+
+    def remove(self, name: str) -> None:
+        """The same, and no client is told any more that there was such a model."""
+        with self._alone_with(name) as state:
+            self._retire_all(state, forget=True)
 
     def close(self) -> None:
         """Unload everything, and load nothing any more."""
@@ -89,6 +93,17 @@ class Reloader:
                 listener()
             except Exception:
                 _log.exception("a listener of the repository failed")
+
+    @contextmanager
+    def _alone_with(self, name: str) -> Iterator[ModelState]:
+        """The model's state, which nobody else changes meanwhile."""
+        while True:
+            state = self._table.state(name)
+            with state.loading_lock:
+                # While this thread waited, the model may have been forgotten.
+                if self._table.find(name) is state:
+                    yield state
+                    return
 
     def _plan(
         self, folders: list[ModelFolder], override: str | None
@@ -162,9 +177,9 @@ class Reloader:
                     state.retired.add(number)
             state.failures = failures
             state.retired = (state.retired & present) - set(state.served)
-            state.draining += gone
+            self._table.begin_draining(gone)
         self.publish()
-        self._close_all(state, gone)
+        self._close_all(gone)
 
     def _note_failure(self, state: ModelState, reason: str) -> None:
         with self._table.lock:
@@ -172,24 +187,22 @@ class Reloader:
         _log.error("model %s did not load: %s", state.name, reason)
         self.publish()
 
-    def _retire_all(self, state: ModelState) -> None:
+    def _retire_all(self, state: ModelState, *, forget: bool = False) -> None:
         with self._table.lock:
             gone = state.versions()
             state.retired |= set(state.served)
             state.served.clear()
             state.failures.clear()
-            state.draining += gone
+            self._table.begin_draining(gone)
+            if forget:
+                self._table.forget(state.name)
         self.publish()
-        self._close_all(state, gone)
+        self._close_all(gone)
 
-    def _close_all(self, state: ModelState, gone: list[LoadedVersion]) -> None:
+    def _close_all(self, gone: Sequence[LoadedVersion]) -> None:
         for loaded in gone:
-            _log.info("unloading model %s version %d", state.name, loaded.spec.version)
-            loaded.close(when_drained=partial(self._drained, state, loaded))
-
-    def _drained(self, state: ModelState, loaded: LoadedVersion) -> None:
-        with self._table.lock:
-            state.draining.remove(loaded)
+            _log.info("unloading model %s version %d", loaded.spec.name, loaded.spec.version)
+            loaded.close(when_drained=partial(self._table.end_draining, loaded))
 
 
 def fingerprint_of(folders: list[ModelFolder]) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -84,7 +84,6 @@ class ModelState:
     failures: dict[int | None, str] = field(default_factory=dict)
     """Why a version, or None: the model as a whole, did not load the last time."""
     loading: set[int] = field(default_factory=set)
-    draining: list[LoadedVersion] = field(default_factory=list)
     retired: set[int] = field(default_factory=set)
     """Versions that were served once."""
     seen: object = None
@@ -103,16 +102,16 @@ class ModelState:
             )
         return "it is loading" if self.loading else UNLOADED if self.retired else NOT_LOADED
 
-    def index(self, *, ready_only: bool) -> Iterator[IndexEntry]:
-        """Lines of the index, by version."""
-        draining = {loaded.spec.version for loaded in self.draining}
+    def index(self, draining: Set[int], *, ready_only: bool) -> Iterator[IndexEntry]:
+        """Lines of the index, by version; ``draining`` are those that still compute."""
         numbers = set(self.served)
         if not ready_only:
             failed = {number for number in self.failures if number is not None}
             numbers |= failed | self.loading | draining | self.retired
-        lines = 0
+        whole = self.failures.get(None, "")
+        if not ready_only and (whole or not numbers):
+            yield IndexEntry(self.name, "", "UNAVAILABLE", whole or NOT_LOADED)
         for number in sorted(numbers):
-            lines += 1
             reason = self.failures.get(number, "")
             state: State = "UNAVAILABLE"
             if number in self.served:
@@ -124,9 +123,6 @@ class ModelState:
             elif not reason:
                 reason = UNLOADED
             yield IndexEntry(self.name, str(number), state, reason)
-        whole = self.failures.get(None, "")
-        if not ready_only and (whole or lines == 0):
-            yield IndexEntry(self.name, "", "UNAVAILABLE", whole or NOT_LOADED)
 
 
 class ModelTable:
@@ -135,6 +131,7 @@ class ModelTable:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._models: dict[str, ModelState] = {}
+        self._draining: list[LoadedVersion] = []
 
     def state(self, name: str) -> ModelState:
         """The model's state; an empty one if it is new."""
@@ -145,9 +142,17 @@ class ModelTable:
         return self._models.get(name)
 
     def forget(self, name: str) -> None:
-        """The model is in no repository any more."""
+        """The model is in no repository any more; to be called with the lock held."""
+        self._models.pop(name, None)
+
+    def begin_draining(self, gone: Sequence[LoadedVersion]) -> None:
+        """They are served no longer; to be called with the lock held."""
+        self._draining += gone
+
+    def end_draining(self, loaded: LoadedVersion) -> None:
+        """It has answered its last request."""
         with self.lock:
-            self._models.pop(name, None)
+            self._draining.remove(loaded)
 
     def names(self) -> list[str]:
         with self.lock:
@@ -160,8 +165,9 @@ class ModelTable:
             return [loaded for state in states for loaded in state.versions()]
 
     def draining(self) -> list[LoadedVersion]:
+        """No longer served, but still computing."""
         with self.lock:
-            return [loaded for state in self._models.values() for loaded in state.draining]
+            return list(self._draining)
 
     def routes(self) -> tuple[dict[str, Sequence[Version]], dict[str, str]]:
         """The arguments of ``Engine.publish``; to be called with the lock held."""
@@ -175,6 +181,13 @@ class ModelTable:
         return routes, unavailable
 
     def index(self, *, ready_only: bool) -> list[IndexEntry]:
+        """Lines of all models, by name and version."""
         with self.lock:
-            states = sorted(self._models.values(), key=lambda state: state.name)
-            return [line for state in states for line in state.index(ready_only=ready_only)]
+            draining: dict[str, set[int]] = {}
+            for loaded in self._draining:
+                draining.setdefault(loaded.spec.name, set()).add(loaded.spec.version)
+            return [
+                line
+                for name, state in sorted(self._models.items())
+                for line in state.index(draining.get(name, set()), ready_only=ready_only)
+            ]

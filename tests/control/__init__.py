@@ -1,0 +1,1 @@
+"""The control plane on an engine and a repository of plain objects."""
