@@ -11,6 +11,7 @@ FAULTS_SECONDS ?= 60
 FUZZ_SECONDS ?= 20
 PYTEST_FLAGS ?=
 SERVE_FLAGS ?=
+BENCH_FLAGS ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -51,6 +52,7 @@ define install
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	echo "==> installing penstock[$(1)] into $(VENV)"
 	$(PYTHON) .ci/requirements.py develop $(1) | $(BIN)/pip install --quiet -c .ci/constraints.txt -r /dev/stdin
+	echo "==> compiling the native core"
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	rm -f $(VENV)/.$(1)-*
 	touch $@ $(if $(filter dev,$(1)),$(DEMO_STAMP))

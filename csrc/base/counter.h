@@ -6,17 +6,16 @@
 
 namespace penstock {
 
-/// A plain load and store instead of a locked add: only one thread writes.
+/// One writer, so a plain load and store make an increment.
 class Counter {
  public:
-  void add(std::uint64_t n) {
-    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-  }
-  void set(std::uint64_t n) { value_.store(n, std::memory_order_relaxed); }
-  std::uint64_t read() const { return value_.load(std::memory_order_relaxed); }
+  void add(std::uint64_t amount) { set(get() + amount); }
+  void subtract(std::uint64_t amount) { set(get() - amount); }
+  void set(std::uint64_t value) { value_.store(value, std::memory_order_relaxed); }
+  std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 
  private:
-  std::atomic<std::uint64_t> value_{0};
+  std::atomic<std::uint64_t> value_ = 0;
 };
 
 }  // namespace penstock

@@ -2,25 +2,13 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 
+#include "base/counter.h"
 #include "base/status.h"
 #include "grpc/server.h"
 
 namespace penstock::grpc {
-
-/// One writer, so a plain load and store make an increment.
-class Counter {
- public:
-  void add(std::uint64_t amount) { set(get() + amount); }
-  void subtract(std::uint64_t amount) { set(get() - amount); }
-  void set(std::uint64_t value) { value_.store(value, std::memory_order_relaxed); }
-  std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_ = 0;
-};
 
 /// On cache lines of its own: threads must not slow each other by counting.
 struct alignas(64) Counters {

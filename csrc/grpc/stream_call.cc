@@ -10,6 +10,9 @@
 namespace penstock::grpc {
 namespace {
 
+// Of a request that has been answered: so much may still come.
+constexpr std::size_t kDiscard = 64 * 1024;
+
 // Window is given back in steps of this.
 constexpr std::size_t kConsumeStep = kStreamWindow / 8;
 
@@ -60,7 +63,7 @@ void StreamCall::on_headers_end() {
 }
 
 void StreamCall::on_data(std::span<const std::uint8_t> bytes) {
-  if (finished_) return;  // what was still on its way when we answered
+  if (finished_) return discard(bytes.size());
   last_progress_ = worker_->now();
   const std::size_t size = bytes.size();
   for (;;) {
@@ -88,6 +91,14 @@ void StreamCall::on_data(std::span<const std::uint8_t> bytes) {
       }
     }
   }
+}
+
+// What still comes after the answer. A short rest is let through, as some clients
+// lose an answer that RST_STREAM follows; RFC 9113 section 8.1 stops a longer one.
+void StreamCall::discard(std::size_t bytes) {
+  last_progress_ = worker_->now();
+  discarded_ += bytes;
+  if (discarded_ > kDiscard) session_->reset(*this, NGHTTP2_NO_ERROR);
 }
 
 // The prefix is there: false if the message is refused.
@@ -241,7 +252,7 @@ void StreamCall::on_closed(Gone why) {
   base().counters().bytes_in_flight.subtract(reply_bytes_);
   // The output being gathered may refer to the first of them.
   while (!replies_.empty()) base().output().retire(replies_.pop());
-  reply_bytes_ = reply_offset_ = promised_ = unconsumed_ = 0;
+  reply_bytes_ = reply_offset_ = promised_ = unconsumed_ = discarded_ = 0;
   headers_.reset();
   status_ = {};
 }
@@ -252,12 +263,14 @@ bool StreamCall::stalled_since(Nanos limit, bool connection_stalled) const {
       reply_bytes_ != 0 && (connection_stalled || session_->window_closed(*this));
   const bool request_waits = !finished_ && !half_closed_ && !reading_paused() &&
                              (!client_streaming_ || reader_.inside_message());
-  return reply_waits || request_waits;
+  const bool rest_waits = finished_ && !half_closed_ && reply_bytes_ == 0;
+  return reply_waits || request_waits || rest_waits;
 }
 
 void StreamCall::end_stalled() {
   base().counters().hit(Limit::kStallTimeout);
   if (reply_bytes_ != 0) return session_->reset(*this, NGHTTP2_CANCEL);
+  if (finished_) return session_->reset(*this, NGHTTP2_NO_ERROR);
   fail({Code::kResourceExhausted, "no byte of the request came for stall_timeout, " +
                                       std::to_string(base().limits().stall_timeout / kMillisecond) +
                                       " ms"});

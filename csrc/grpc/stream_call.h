@@ -62,6 +62,11 @@ class StreamCall final : public Call, private net::Timer {
 
   std::int32_t stream_id() const { return stream_id_; }
   bool half_closed() const { return half_closed_; }
+  /// Answered while the one message of the request was on its way: discard()
+  /// looks after the rest.
+  bool rest_is_short() const {
+    return !client_streaming_ && status_.code() != Code::kDeadlineExceeded;
+  }
 
   // The session's list of its calls.
   StreamCall* previous = nullptr;
@@ -74,6 +79,7 @@ class StreamCall final : public Call, private net::Timer {
   void fire(Nanos now) override;  // the deadline
 
   WorkerBase& base() const;
+  void discard(std::size_t bytes);
   bool begin_message();
   bool complete_message();
   bool inflate(Buffer* message);
@@ -116,6 +122,7 @@ class StreamCall final : public Call, private net::Timer {
   std::uint64_t unanswered_ = 0;          // their sum
   std::size_t unconsumed_ = 0;            // received, not yet given back to the peer's window
 
+  std::size_t discarded_ = 0;  // received after the answer
   Fifo<Buffer> replies_;
   std::size_t reply_offset_ = 0;  // sent of the first
   std::size_t reply_bytes_ = 0;   // unsent of all

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "base/clock.h"
+#include "base/indexed_heap.h"
 
 namespace penstock::net {
 
@@ -12,7 +13,7 @@ namespace penstock::net {
 class Timer {
  public:
   virtual void fire(Nanos now) = 0;
-  bool armed() const { return slot_ != kIdle; }
+  bool armed() const { return slot_ != kNotInHeap; }
   Nanos when() const { return when_; }
 
  protected:
@@ -23,9 +24,8 @@ class Timer {
 
  private:
   friend class TimerHeap;
-  static constexpr std::size_t kIdle = static_cast<std::size_t>(-1);
   Nanos when_ = kNever;
-  std::size_t slot_ = kIdle;
+  std::size_t slot_ = kNotInHeap;
 };
 
 }  // namespace penstock::net

@@ -2,15 +2,14 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
 
 #include "base/clock.h"
+#include "base/indexed_heap.h"
 #include "net/timer.h"
 
 namespace penstock::net {
 
-/// A 4-ary min-heap in which a timer knows its place: arming, moving and
-/// disarming cost O(log n), looking at the soonest costs nothing.
+/// Arming, moving and disarming cost O(log n), looking at the soonest nothing.
 class TimerHeap {
  public:
   /// Arms `timer`, or moves it if it is armed already.
@@ -19,8 +18,8 @@ class TimerHeap {
   void disarm(Timer& timer);
 
   /// kNever if none is armed.
-  Nanos next() const { return entries_.empty() ? kNever : entries_.front().when; }
-  std::size_t size() const { return entries_.size(); }
+  Nanos next() const { return timers_.empty() ? kNever : timers_.top_key(); }
+  std::size_t size() const { return timers_.size(); }
 
   /// Fires what is due, soonest first. A timer is disarmed before it fires, so
   /// it may arm itself again; a time not after `now` is then taken up by the
@@ -28,17 +27,10 @@ class TimerHeap {
   void fire_due(Nanos now);
 
   /// For tests: whether order and places hold.
-  bool check_integrity() const;
+  bool check_integrity() const { return timers_.check_integrity(); }
 
  private:
-  struct Entry {
-    Nanos when;
-    Timer* timer;
-  };
-  void place(std::size_t slot, Entry entry);
-  void settle(std::size_t slot, Entry entry);
-
-  std::vector<Entry> entries_;
+  IndexedHeap<Timer, Nanos, &Timer::slot_> timers_;
 };
 
 }  // namespace penstock::net

@@ -113,7 +113,7 @@ class Server:
             self._listen()
             self._serve_control()
             self._load_models()
-            self._require_running()
+            self._require_models()
             self._running_plane.wait_http()
             self._running_plane.set("ready")
         except BaseException:
@@ -298,7 +298,7 @@ class Server:
             if left_to_us:
                 # stop() does not wait for the thread that loads.
                 self._running_repository.close(_CLOSE_S)
-        self._require_models()
+        self._require_running()
 
     def _require_models(self) -> None:
         failures, loaded = self._failures, self._running_repository.versions()

@@ -246,6 +246,13 @@ def test_models_that_do_not_load(tmp_path: Path, load: Load, source: str, error:
     assert not [name for name in set(sys.modules) - before if name.startswith("penstock_model_")]
 
 
+def test_python_models_are_not_placed_on_gpus(tmp_path: Path, load: Load) -> None:
+    source = "class Model:\n    def infer(self, inputs): ..."
+    config = CONFIG + "instance_group { kind: KIND_GPU }"
+    with pytest.raises(LoadError, match="KIND_GPU came for a Python model, expected KIND_CPU"):
+        load(models.write_python(tmp_path, "m", source, config=config))
+
+
 def test_versions_are_modules_of_their_own_with_neighbours(tmp_path: Path, load: Load) -> None:
     source = """
 from .helper import SHIFT

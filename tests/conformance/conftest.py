@@ -1,80 +1,44 @@
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from tests.conformance import repository
+from tritonclient.grpc import service_pb2 as pb
 
-OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),
-]
-
-
-@dataclass
-class Running:
-    """A `penstock serve` process."""
-
-    process: subprocess.Popen[str]
-    ready: dict[str, object]
-    log: list[str] = field(default_factory=list)
-
-    @property
-    def grpc(self) -> str:
-        return str(self.ready["grpc"])
-
-    @property
-    def http(self) -> str:
-        return str(self.ready["http"])
-
-    def channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(self.grpc, OPTIONS)
-
-
-@contextmanager
-def serve(folder: Path, *flags: str) -> Iterator[Running]:
-    """Serve ``folder``; the process must end with 0 when told to."""
-    command = [sys.executable, "-m", "penstock", "serve", str(folder), "--grpc-port", "0"]
-    command += ["--http-port", "0", "--log-format", "json", *flags]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        event = json.loads(line) if line.startswith("{") else {}
-        if event.get("event") == "ready":
-            break
-    else:
-        pytest.fail(f"{' '.join(command)} ended with {process.wait()}:\n{''.join(seen)}")
-    running = Running(process, event, seen)
-    reader = threading.Thread(target=lambda: running.log.extend(process.stdout), daemon=True)
-    reader.start()
-    try:
-        yield running
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            code = process.wait(30)
-        finally:
-            process.kill()
-            process.wait()
-        reader.join(10)
-    assert code == 0, "".join(running.log)
+from tests.conformance import repository, wire
+from tests.conformance.process import OPTIONS, Running, serve
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--address", help="host:port of a server that has the suite's models")
+    group = parser.getgroup("conformance", "a server from elsewhere, instead of our own")
+    group.addoption(
+        "--oip-address", "--address", metavar="HOST:PORT", help="its gRPC port, without TLS"
+    )
+    group.addoption("--oip-http", metavar="HOST:PORT", help="its HTTP port")
+    group.addoption(
+        "--oip-repository",
+        metavar="FOLDER",
+        help="the repository it serves, to which tests may add; it loads models on request",
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """The server under test."""
+
+    address: str
+    http: str | None
+    repository: Path | None
+    """A folder of models that it loads on request."""
+    strict: bool
+    """It is Penstock: held to its texts and to what the protocol leaves open."""
+    running: Running | None
+    """Its process, if the suite started it."""
 
 
 @pytest.fixture(scope="session")
@@ -86,26 +50,53 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(models: Path, request: pytest.FixtureRequest) -> Iterator[Running | None]:
-    """Our own server, shared by the suite; None with --address."""
-    if request.config.getoption("--address"):
-        yield None
+def target(models: Path, request: pytest.FixtureRequest) -> Iterator[Target]:
+    """One server for the whole suite."""
+    # Where pytest was not told this folder, it reads this file after the command line.
+    address, http, folder = (
+        request.config.getoption(name, default=None)
+        for name in ("--oip-address", "--oip-http", "--oip-repository")
+    )
+    if address is not None:
+        name = server_name(address)
+        yield Target(address, http, Path(folder) if folder else None, name == "penstock", None)
         return
     with serve(models) as running:
-        yield running
+        yield Target(running.grpc, running.http, None, True, running)
+
+
+def server_name(address: str) -> str:
+    with grpc.insecure_channel(address, OPTIONS) as channel:
+        call = channel.unary_unary(
+            wire.SERVICE + "ServerMetadata",
+            response_deserializer=pb.ServerMetadataResponse.FromString,
+        )
+        return str(call(b"", timeout=10, wait_for_ready=True).name)
 
 
 @pytest.fixture(scope="session")
-def address(server: Running | None, request: pytest.FixtureRequest) -> str:
-    return server.grpc if server else str(request.config.getoption("--address"))
+def address(target: Target) -> str:
+    return target.address
+
+
+@pytest.fixture(scope="session")
+def strict(target: Target) -> bool:
+    return target.strict
+
+
+@pytest.fixture(scope="session")
+def http(target: Target) -> str:
+    if target.http is None:
+        pytest.skip("the HTTP port is not known (--oip-http)")
+    return f"http://{target.http}"
 
 
 @pytest.fixture
-def ours(server: Running | None) -> Running:
-    """For what only Penstock promises: texts, its own flags."""
-    if server is None:
-        pytest.skip("another server is under test")
-    return server
+def ours(target: Target) -> Running:
+    """For what needs flags, signals or limits of Penstock's own."""
+    if target.running is None:
+        pytest.skip("needs a server that the suite started")
+    return target.running
 
 
 @pytest.fixture
@@ -118,3 +109,19 @@ def start(ours: Running) -> Callable[..., AbstractContextManager[Running]]:
 def channel(address: str) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(address, OPTIONS) as open_channel:
         yield open_channel
+
+
+@pytest.fixture
+def ask(channel: grpc.Channel, strict: bool) -> Callable[..., Any]:
+    """``ask("ModelReady", name="pair")``: a method beside inference. Skips the test where a
+    server has no such method, which is none of Penstock's."""
+
+    def call(method: str, *, timeout: float = 10, **fields: Any) -> Any:
+        try:
+            return wire.control(channel, method, timeout=timeout, **fields)
+        except grpc.RpcError as error:
+            if strict or error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            pytest.skip(f"this server has no {method}")
+
+    return call

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from tests.conformance import wire
 from tritonclient.grpc import service_pb2 as pb
+
+from tests.conformance import wire
 
 EXTREMES: dict[str, list[Any]] = {
     "BOOL": [True, False, True, True],

@@ -8,9 +8,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2 as pb
+
 from tests.conformance import wire
 from tests.conformance.conftest import Running
-from tritonclient.grpc import service_pb2 as pb
 
 GOOD = np.ones((1, 4), np.float32)
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND

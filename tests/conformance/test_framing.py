@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+
 from tests.conformance import wire
 from tests.conformance.conftest import Running
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import grpc
 import numpy as np
-from tests.conformance import wire
 from tritonclient.grpc import service_pb2 as pb
+
+from tests.conformance import wire
 
 
 def pair(**fields: object) -> pb.ModelInferRequest:

@@ -15,10 +15,11 @@ import pytest
 import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
-from tests.conformance import wire
-from tests.conformance.conftest import Running
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
+
+from tests.conformance import wire
+from tests.conformance.conftest import Running
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from tests.conformance import wire
 from tritonclient.grpc import service_pb2 as pb
+
+from tests.conformance import wire
 
 
 def stream(channel: grpc.Channel, requests: Iterator[Any], timeout: float = 20) -> Any:

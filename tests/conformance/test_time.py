@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+
 from tests.conformance import wire
 from tests.conformance.conftest import Running
 

@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 import trustme
+
 from tests.conformance import wire
 from tests.conformance.conftest import OPTIONS, Running
 

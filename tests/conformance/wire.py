@@ -71,18 +71,52 @@ def request(model: str, datatype: str, array: np.ndarray, *, name: str = "x", **
     return message
 
 
+def full(model: str, value: float, *shape: int, **fields: Any) -> Any:
+    """The request for FP32 ``x`` of ``shape``, all of it ``value``."""
+    return request(model, "FP32", np.full(shape or (1, 1), value, np.float32), **fields)
+
+
 def answer(response: Any, index: int = 0) -> np.ndarray:
+    """One output of an answer, which must carry all of them raw, as Triton's do."""
+    assert len(response.raw_output_contents) == len(response.outputs)
     output = response.outputs[index]
+    assert not output.HasField("contents")
     return unraw(response.raw_output_contents[index], output.datatype, output.shape)
+
+
+def by_name(response: Any) -> dict[str, np.ndarray]:
+    return {output.name: answer(response, i) for i, output in enumerate(response.outputs)}
 
 
 def infer(channel: grpc.Channel, message: Any, timeout: float = 10) -> Any:
     """ModelInfer; ``message`` may be bytes that are no message."""
-    data = message if isinstance(message, bytes) else message.SerializeToString()
-    call = channel.unary_unary(
-        SERVICE + "ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
+    return pb.ModelInferResponse.FromString(method(channel)(encoded(message), timeout=timeout))
+
+
+def method(channel: grpc.Channel, name: str = "ModelInfer") -> Any:
+    """A unary method that takes bytes and gives bytes."""
+    return channel.unary_unary(SERVICE + name)
+
+
+def encoded(message: Any) -> bytes:
+    return message if isinstance(message, bytes) else bytes(message.SerializeToString())
+
+
+def control(channel: grpc.Channel, name: str, *, timeout: float = 10, **fields: Any) -> Any:
+    """A method beside inference, by the names of its request's fields."""
+    request_bytes = getattr(pb, name + "Request")(**fields).SerializeToString()
+    answered = method(channel, name)(request_bytes, timeout=timeout)
+    return getattr(pb, name + "Response").FromString(answered)
+
+
+def stream(channel: grpc.Channel, requests: Iterable[Any], timeout: float = 20) -> Any:
+    """ModelStreamInfer."""
+    call = channel.stream_stream(
+        SERVICE + "ModelStreamInfer",
+        request_serializer=encoded,
+        response_deserializer=pb.ModelStreamInferResponse.FromString,
     )
-    return call(data, timeout=timeout)
+    return call(iter(requests), timeout=timeout)
 
 
 def refusal(channel: grpc.Channel, message: Any, timeout: float = 10) -> grpc.RpcError:

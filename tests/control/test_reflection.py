@@ -82,7 +82,6 @@ def test_a_file_comes_with_its_imports(package: str, question: dict[str, str]) -
             {"file_containing_extension": {"containing_type": "a.B", "extension_number": 7}},
             "extension 7 of 'a.B' is not known here",
         ),
-        ({}, "an empty request is not known here"),
     ],
 )
 @pytest.mark.parametrize("package", PACKAGES)
@@ -93,6 +92,12 @@ def test_what_is_not_there_is_an_error_in_the_stream(
     assert missing.error_response.error_code == 5
     assert missing.error_response.error_message == text
     assert len(services.list_services_response.service) == 4
+
+
+def test_a_request_that_asks_for_nothing() -> None:
+    (answer,) = ask(PACKAGES[0], {"host": "h"})
+    assert answer.error_response.error_code == 3
+    assert answer.error_response.error_message == "the request asks for nothing"
 
 
 def test_the_contract_has_no_extensions() -> None:

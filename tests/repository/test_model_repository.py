@@ -23,6 +23,7 @@ from penstock.repository import (
     ModelRepository,
     ModelUnavailableError,
     RepositoryOptions,
+    UnsupportedError,
 )
 from tests import models
 from tests.fakes.engine import FakeEngine
@@ -352,8 +353,11 @@ class TestLoading:
     ) -> None:
         models.write(root, "m", models.add_constant(1))
         repository = open_repository(control="explicit")
-        with pytest.raises(ControlModeError, match="files came with the load of model 'm'"):
+        with pytest.raises(
+            UnsupportedError, match="files came with the load of model 'm'"
+        ) as raised:
             repository.load("m", None, {"1/model.onnx": b"x"})
+        assert raised.value.code == 12
 
     def test_models_that_are_not_there(self, open_repository: Open) -> None:
         repository = open_repository(control="explicit")

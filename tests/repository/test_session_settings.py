@@ -33,7 +33,7 @@ def test_everything_that_can_be_set() -> None:
         + parameter("inter_op_thread_count", "2")
         + parameter("execution_mode", "1")
         + parameter("enable_mem_arena", "0")
-        + parameter("enable_mem_pattern", "0")
+        + parameter("enable_mem_pattern", "1")
         + parameter("session.set_denormal_as_zero", "1")
         + parameter("my_own", "ignored")
         + "instance_group { count: 2 } optimization { graph { level: -1 } } "
@@ -47,7 +47,7 @@ def test_everything_that_can_be_set() -> None:
         graph_level="basic",
         config_entries={"session.set_denormal_as_zero": "1"},
         memory_arena=False,
-        memory_pattern=False,
+        memory_pattern=True,
         custom_op_libraries=(Path("/models/m/ops.so"),),
     )
 

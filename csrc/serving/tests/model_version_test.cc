@@ -152,12 +152,12 @@ TEST_CASE("every request gets its own rows back") {
     }
   }
   const InstanceStats& stats = rig.version->stats(0);
-  CHECK(stats.success.read() == 200);
-  CHECK(stats.rows.read() == 600);
-  CHECK(stats.batches.read() < 200);
+  CHECK(stats.success.get() == 200);
+  CHECK(stats.rows.get() == 600);
+  CHECK(stats.batches.get() < 200);
   std::uint64_t batches = 0;
-  for (const auto& size : stats.by_rows) batches += size.count.read();
-  CHECK(batches == stats.batches.read());
+  for (const auto& size : stats.by_rows) batches += size.count.get();
+  CHECK(batches == stats.batches.get());
 }
 
 TEST_CASE("many threads, many instances, cancellations: each request ends once") {
@@ -217,8 +217,8 @@ TEST_CASE("a failing backend fails its batch and nothing else") {
     CHECK(request.status.code() == Code::kInternal);
     CHECK(request.status.message() == "broken");
   }
-  CHECK(rig.version->stats(0).failure.read() == 4);
-  CHECK(rig.version->stats(0).success.read() == 0);
+  CHECK(rig.version->stats(0).failure.get() == 4);
+  CHECK(rig.version->stats(0).success.get() == 0);
 }
 
 TEST_CASE("preserve_ordering answers in order however many instances compute") {
@@ -248,7 +248,7 @@ TEST_CASE("a request whose time passes in the queue goes back uncomputed") {
   rig.sink.wait_for(1);
   CHECK(request.status.code() == Code::kDeadlineExceeded);
   CHECK(request.result.empty());
-  CHECK(rig.version->stats(0).batches.read() == 0);
+  CHECK(rig.version->stats(0).batches.get() == 0);
 }
 
 TEST_CASE("an output that is not what the signature promises is refused") {

@@ -53,7 +53,7 @@ cdef extern from "base/buffer.h" namespace "penstock" nogil:
 
 cdef extern from "base/counter.h" namespace "penstock" nogil:
     cdef cppclass Counter:
-        uint64_t read()
+        uint64_t get()
 
 
 cdef extern from "oip/signature.h" namespace "penstock::oip" nogil:

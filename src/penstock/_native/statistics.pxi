@@ -19,28 +19,28 @@ cdef dict version_statistics(Version version):
     sizes = {}
     for index in range(version.spec.instance_count):
         stats = &native.stats(index)
-        totals["success"] += stats.success.read()
-        totals["success_ns"] += stats.success_ns.read()
-        totals["failure_ns"] += stats.failure_ns.read()
-        totals["queue_ns"] += stats.queue_ns.read()
-        totals["compute_input_ns"] += stats.compute_input_ns.read()
-        totals["compute_infer_ns"] += stats.compute_infer_ns.read()
-        totals["compute_output_ns"] += stats.compute_output_ns.read()
-        totals["inference_count"] += stats.rows.read()
-        totals["execution_count"] += stats.batches.read()
-        failed_in_backend += stats.failure.read()
-        last = max(last, stats.last_inference_ms.read())
+        totals["success"] += stats.success.get()
+        totals["success_ns"] += stats.success_ns.get()
+        totals["failure_ns"] += stats.failure_ns.get()
+        totals["queue_ns"] += stats.queue_ns.get()
+        totals["compute_input_ns"] += stats.compute_input_ns.get()
+        totals["compute_infer_ns"] += stats.compute_infer_ns.get()
+        totals["compute_output_ns"] += stats.compute_output_ns.get()
+        totals["inference_count"] += stats.rows.get()
+        totals["execution_count"] += stats.batches.get()
+        failed_in_backend += stats.failure.get()
+        last = max(last, stats.last_inference_ms.get())
         for rows in range(stats.by_rows.size()):
-            if stats.by_rows[rows].count.read() == 0:
+            if stats.by_rows[rows].count.get() == 0:
                 continue
             size = sizes.setdefault(
                 rows,
                 {"count": 0, "compute_input_ns": 0, "compute_infer_ns": 0, "compute_output_ns": 0},
             )
-            size["count"] += stats.by_rows[rows].count.read()
-            size["compute_input_ns"] += stats.by_rows[rows].compute_input_ns.read()
-            size["compute_infer_ns"] += stats.by_rows[rows].compute_infer_ns.read()
-            size["compute_output_ns"] += stats.by_rows[rows].compute_output_ns.read()
+            size["count"] += stats.by_rows[rows].count.get()
+            size["compute_input_ns"] += stats.by_rows[rows].compute_input_ns.get()
+            size["compute_infer_ns"] += stats.by_rows[rows].compute_infer_ns.get()
+            size["compute_output_ns"] += stats.by_rows[rows].compute_output_ns.get()
     failure = {
         text_of(refusal_name(<Refusal>i)): queue.refused[i] for i in range(queue.refused.size())
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import time
 from collections.abc import Mapping
@@ -73,9 +74,8 @@ class OnnxModel:
         self._threads = wanted
         # Weights may lie in files beside the model.
         size = sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
-        self._on_trial = (
-            settings.intra_op_threads is None and wanted > 1 and size < LARGE_MODEL_BYTES
-        )
+        self._large = size >= LARGE_MODEL_BYTES
+        self._on_trial = settings.intra_op_threads is None and wanted > 1 and not self._large
         self._session = create_session(path, settings, 1 if self._on_trial else wanted)
         self._signature = _signature(path.name, self._session)
 
@@ -104,6 +104,8 @@ class OnnxModel:
 
     def close(self) -> None:
         self._session = None
+        if self._large:
+            _give_memory_back()
 
     def _runs_are_short(self, spec: ModelSpec) -> bool:
         """Whether a full batch of zeros is computed in SHORT_RUN_S on one thread."""
@@ -147,6 +149,13 @@ class OnnxModel:
             if best > SHORT_RUN_S * 20:
                 break
         return best
+
+
+def _give_memory_back() -> None:
+    """Weights lie in pieces that glibc would keep for later: malloc_trim(3)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def _signature(file: str, session: Any) -> Signature:

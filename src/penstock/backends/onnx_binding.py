@@ -42,8 +42,8 @@ class _Tensor:
 
     name: str
     datatype: str
-    element_type: Any
-    """As bind_input() takes it: onnx.proto's number, or a NumPy type."""
+    element_type: int
+    """onnx.proto's number."""
     dims: tuple[int, ...]
     """As the protocol has them."""
     model_dims: tuple[int, ...] | None
@@ -75,24 +75,19 @@ class OnnxBackend:
     def __init__(self, session: Any, spec: ModelSpec, reshapes: Reshapes) -> None:
         """
         Raises:
-            LoadError: the installed ONNX Runtime cannot bind what the model needs.
+            LoadError: there is no way for what the model takes and gives.
         """
         self._session = session
-        self._name = spec.name
         self._lead = 1 if spec.batching.max_batch_size > 0 else 0
-        numbers = _binds_by_number(session)
-        self._inputs = [
-            _tensor(tensor, reshapes.inputs.get(tensor.name), numbers) for tensor in spec.inputs
-        ]
+        self._inputs = [_tensor(tensor, reshapes.inputs.get(tensor.name)) for tensor in spec.inputs]
         self._outputs = [
-            _tensor(tensor, reshapes.outputs.get(tensor.name), numbers) for tensor in spec.outputs
+            _tensor(tensor, reshapes.outputs.get(tensor.name)) for tensor in spec.outputs
         ]
         self._output_names = [tensor.name for tensor in spec.outputs]
         datatypes = {tensor.datatype for tensor in (*spec.inputs, *spec.outputs)}
         self._strings = "BYTES" in datatypes
-        if "BF16" in datatypes and (self._strings or not numbers):
-            reason = "beside BYTES" if self._strings else "with this version of onnxruntime"
-            raise LoadError(f"model {spec.name!r}: BF16 tensors cannot be served {reason}")
+        if self._strings and "BF16" in datatypes:
+            raise LoadError("BF16 tensors cannot be served beside BYTES: NumPy has no such type")
         # Where ONNX Runtime may point for an input without elements.
         self._nowhere = np.zeros(1, np.float64)
         self._bindings: dict[int, Any] = {}
@@ -196,17 +191,5 @@ def _decoded(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return text.reshape(array.shape)
 
 
-def _tensor(spec: TensorSpec, model_dims: tuple[int, ...] | None, numbers: bool) -> _Tensor:
-    element_type = ELEMENT_TYPES[spec.datatype] if numbers else DTYPES[spec.datatype].type
-    return _Tensor(spec.name, spec.datatype, element_type, spec.dims, model_dims)
-
-
-def _binds_by_number(session: Any) -> bool:
-    """Whether bind_output() takes onnx.proto's numbers for types; older releases take NumPy's."""
-    place = np.zeros(1, np.float32)
-    name = session.get_outputs()[0].name
-    try:
-        session.io_binding().bind_output(name, "cpu", 0, 1, (1,), place.ctypes.data)
-    except Exception:
-        return False
-    return True
+def _tensor(spec: TensorSpec, model_dims: tuple[int, ...] | None) -> _Tensor:
+    return _Tensor(spec.name, spec.datatype, ELEMENT_TYPES[spec.datatype], spec.dims, model_dims)

@@ -44,7 +44,9 @@ class SessionSettings:
     """In the order in which they are asked."""
     config_entries: Mapping[str, str] = field(default_factory=dict)
     memory_arena: bool = True
-    memory_pattern: bool = True
+    memory_pattern: bool = False
+    """Plan the memory of each input shape once and keep the plan. Off, because with batches of all
+    sizes there are many shapes, and the arena alone is as fast (measured)."""
     custom_op_libraries: tuple[Path, ...] = ()
 
     def default_threads(self, cores: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from penstock import protos
-from penstock.control.bridge import NOT_FOUND, Handler, Send
+from penstock.control.bridge import INVALID_ARGUMENT, NOT_FOUND, Handler, Send
 
 PACKAGES = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
 
@@ -58,7 +58,8 @@ class _Info:
                 response, f"extension {wanted.extension_number} of {wanted.containing_type!r}"
             )
         else:
-            _not_found(response, "an empty request")
+            response.error_response.error_code = INVALID_ARGUMENT
+            response.error_response.error_message = "the request asks for nothing"
 
     def _files(self, name: str | None, what: str, response: Any) -> None:
         """The file and, before it, all that it imports."""

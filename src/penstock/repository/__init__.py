@@ -11,6 +11,7 @@ from penstock.repository.errors import (
     ModelNotFoundError,
     ModelUnavailableError,
     RepositoryError,
+    UnsupportedError,
 )
 from penstock.repository.loader import LoadedVersion, load_path
 from penstock.repository.model_repository import ModelRepository
@@ -26,5 +27,6 @@ __all__ = [
     "ModelUnavailableError",
     "RepositoryError",
     "RepositoryOptions",
+    "UnsupportedError",
     "load_path",
 ]

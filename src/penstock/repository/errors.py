@@ -10,6 +10,7 @@ from penstock._native.engine import RequestError
 
 NOT_FOUND = 5
 FAILED_PRECONDITION = 9
+UNIMPLEMENTED = 12
 UNAVAILABLE = 14
 
 
@@ -43,3 +44,9 @@ class LoadFailedError(RepositoryError):
 
 class ControlModeError(RepositoryError):
     """The repository's mode of control does not allow this."""
+
+
+class UnsupportedError(RepositoryError):
+    """Something of the protocol that Penstock does not do."""
+
+    status = UNIMPLEMENTED

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("penstock.repository")
 
+# ModelInstanceGroup.Kind.
+_KIND_GPU = 1
+_KIND_CPU = 2
+
 
 class LoadedVersion:
     """A version of a model with its executors: one thread for each instance."""
@@ -60,7 +64,8 @@ class LoadedVersion:
             # to close the repository.
             threading.Thread(
                 target=self._execute,
-                args=(self.version.instance(index), backend),
+                # A thread keeps its arguments until after its work; the list it empties.
+                args=(self.version.instance(index), [backend]),
                 name=f"{self.spec.name}/{self.spec.version}#{index}",
                 daemon=True,
             ).start()
@@ -83,13 +88,12 @@ class LoadedVersion:
         """Wait until it is drained; False if that takes longer than ``timeout_s``."""
         return self._drained.wait(timeout_s)
 
-    def _execute(self, instance: Instance, backend: Backend) -> None:
+    def _execute(self, instance: Instance, backend: list[Backend]) -> None:
         try:
-            instance.run(backend)
+            instance.run(backend.pop())
         except BaseException:
             _log.exception("an executor of model %s ended", self.spec.name)
         finally:
-            del backend
             self._ended()
 
     def _ended(self) -> None:
@@ -183,6 +187,10 @@ def _open(platform: Platform, path: Path, source: Source, config: ModelConfig) -
         return OnnxModel(path, session_settings(config.message, source.folder))
     from penstock.backends.python import ModelContext, PythonModel
 
+    if any(group.kind == _KIND_GPU for group in config.message.instance_group):
+        raise LoadError(
+            "instance_group: KIND_GPU came for a Python model, expected KIND_CPU or KIND_MODEL"
+        )
     parameters = {key: value.string_value for key, value in config.message.parameters.items()}
     context = ModelContext(source.name, source.version, source.version_folder, parameters)
     return PythonModel(path, context)
@@ -217,7 +225,3 @@ def _start(
     loaded = LoadedVersion(version, message, platform, model)
     loaded.start(backends)
     return loaded
-
-
-_KIND_CPU = 2
-"""ModelInstanceGroup.Kind."""

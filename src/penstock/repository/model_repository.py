@@ -17,6 +17,7 @@ from penstock.repository.errors import (
     LoadFailedError,
     ModelNotFoundError,
     ModelUnavailableError,
+    UnsupportedError,
 )
 from penstock.repository.layout import find_model, find_models
 from penstock.repository.loader import LoadedVersion
@@ -187,19 +188,20 @@ class ModelRepository:
             files: in place of the model's files; not supported.
 
         Raises:
-            ControlModeError: the repository is not under explicit control, or ``files`` came.
+            ControlModeError: the repository is not under explicit control.
+            UnsupportedError: ``files`` came.
             ModelNotFoundError: no repository has such a model.
             LoadFailedError: a version did not load; what was served before still is.
         """
         self._check_explicit("load", name)
         if files:
-            raise ControlModeError(
+            raise UnsupportedError(
                 f"files came with the load of model {name!r}, expected them in the repository"
             )
         self._reloader.load(name, config)
 
     def unload(self, name: str, unload_dependents: bool = False) -> None:
-        """Serve the model no longer. Returns at once; what is queued is computed still.
+        """Serve the model no longer. Does not wait for what is queued, which is computed still.
 
         Args:
             unload_dependents: no effect, as there are no models made of models.

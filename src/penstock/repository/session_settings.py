@@ -59,7 +59,7 @@ def session_settings(message: Any, folder: Path) -> SessionSettings:
             key: value for key, value in parameters.items() if key.startswith(_ENTRY_PREFIXES)
         },
         memory_arena=_switch(parameters, "enable_mem_arena", default=True),
-        memory_pattern=_switch(parameters, "enable_mem_pattern", default=True),
+        memory_pattern=_switch(parameters, "enable_mem_pattern", default=False),
         custom_op_libraries=tuple(
             folder / name for name in message.model_operations.op_library_filename
         ),
