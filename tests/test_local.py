@@ -93,7 +93,7 @@ def test_a_config_of_the_callers(plus: Path) -> None:
 @pytest.mark.parametrize("datatype", ["BYTES", "BF16", "BOOL", "INT8", "FP16", "FP64", "UINT64"])
 def test_datatypes(tmp_path: Path, datatype: str) -> None:
     values: Any = {
-        "BYTES": np.array([[b"a", b"", b"\xff\x00"]], object),
+        "BYTES": np.array([[b"a", b"", "grün\0".encode()]], object),
         "BF16": np.array([[0x3F80, 0, 0x7FC0]], np.uint16),
     }.get(datatype)
     if values is None:
@@ -178,13 +178,30 @@ def test_a_failure_is_its_own_requests_alone(slow: Path) -> None:
         assert model.infer({"x": row(12)})["y"].tolist() == [[12.0]]
 
 
-def test_a_deadline(slow: Path) -> None:
+def test_a_deadline_in_the_queue(slow: Path) -> None:
     with penstock.load(slow) as model:
         running = model.submit({"x": row(1)})
+        while model.statistics()["queue_depth"] > 0:
+            time.sleep(0.001)
+        late = model.submit({"x": row(2)}, timeout_s=0.001)
         with pytest.raises(RequestError) as error:
-            model.infer({"x": row(2)}, timeout_s=0.001)
+            late.result(10)
         assert error.value.code == DEADLINE_EXCEEDED
         assert running.result()["y"].tolist() == [[1.0]]
+        # It was never computed.
+        assert model.statistics()["inference_count"] == 1
+
+
+def test_a_deadline_while_it_is_computed(slow: Path) -> None:
+    with penstock.load(slow) as model:
+        for ask in (
+            lambda: model.infer({"x": row(2)}, timeout_s=0.01),
+            lambda: asyncio.run(model.infer_async({"x": row(2)}, timeout_s=0.01)),
+        ):
+            with pytest.raises(RequestError) as error:
+                ask()
+            assert error.value.code == DEADLINE_EXCEEDED
+        assert model.infer({"x": row(3)}, timeout_s=60)["y"].tolist() == [[3.0]]
 
 
 def test_many_at_once_on_a_loop(slow: Path) -> None:

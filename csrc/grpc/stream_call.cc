@@ -10,8 +10,9 @@
 namespace penstock::grpc {
 namespace {
 
-// Of a request that has been answered: so much may still come.
+// Of a request that has been answered: so much may still come, for so long.
 constexpr std::size_t kDiscard = 64 * 1024;
+constexpr Nanos kAwaitRest = 100 * kMillisecond;
 
 // Window is given back in steps of this.
 constexpr std::size_t kConsumeStep = kStreamWindow / 8;
@@ -93,10 +94,12 @@ void StreamCall::on_data(std::span<const std::uint8_t> bytes) {
   }
 }
 
-// What still comes after the answer. A short rest is let through, as some clients
-// lose an answer that RST_STREAM follows; RFC 9113 section 8.1 stops a longer one.
+// RFC 9113 section 8.1 stops an upload that is answered already with
+// RST_STREAM(NO_ERROR). But some clients lose the answer if that comes at once
+// (curl 7.88), so the rest has a moment to arrive, or the answer to be read.
+void StreamCall::await_rest() { base().arm(*this, worker_->now() + kAwaitRest); }
+
 void StreamCall::discard(std::size_t bytes) {
-  last_progress_ = worker_->now();
   discarded_ += bytes;
   if (discarded_ > kDiscard) session_->reset(*this, NGHTTP2_NO_ERROR);
 }
@@ -263,14 +266,12 @@ bool StreamCall::stalled_since(Nanos limit, bool connection_stalled) const {
       reply_bytes_ != 0 && (connection_stalled || session_->window_closed(*this));
   const bool request_waits = !finished_ && !half_closed_ && !reading_paused() &&
                              (!client_streaming_ || reader_.inside_message());
-  const bool rest_waits = finished_ && !half_closed_ && reply_bytes_ == 0;
-  return reply_waits || request_waits || rest_waits;
+  return reply_waits || request_waits;
 }
 
 void StreamCall::end_stalled() {
   base().counters().hit(Limit::kStallTimeout);
   if (reply_bytes_ != 0) return session_->reset(*this, NGHTTP2_CANCEL);
-  if (finished_) return session_->reset(*this, NGHTTP2_NO_ERROR);
   fail({Code::kResourceExhausted, "no byte of the request came for stall_timeout, " +
                                       std::to_string(base().limits().stall_timeout / kMillisecond) +
                                       " ms"});

@@ -62,11 +62,8 @@ class StreamCall final : public Call, private net::Timer {
 
   std::int32_t stream_id() const { return stream_id_; }
   bool half_closed() const { return half_closed_; }
-  /// Answered while the one message of the request was on its way: discard()
-  /// looks after the rest.
-  bool rest_is_short() const {
-    return !client_streaming_ && status_.code() != Code::kDeadlineExceeded;
-  }
+  /// The answer is sent, the request is not complete.
+  void await_rest();
 
   // The session's list of its calls.
   StreamCall* previous = nullptr;
@@ -76,7 +73,7 @@ class StreamCall final : public Call, private net::Timer {
   // Replies a streaming call may have waiting before its requests wait too.
   static constexpr std::size_t kReplyBacklog = 1 << 20;
 
-  void fire(Nanos now) override;  // the deadline
+  void fire(Nanos now) override;  // the deadline, then await_rest()
 
   WorkerBase& base() const;
   void discard(std::size_t bytes);

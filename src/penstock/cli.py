@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ EPILOG = """\
 signals:
   SIGTERM, SIGINT  readiness turns false, clients are sent away (GOAWAY), open
                    calls are answered, then exit 0; a second signal exits at once
-  SIGHUP           reads the TLS files again
+  SIGHUP           reads the TLS files again; without TLS, as SIGTERM
 
 exit status:
   0    stopped by a signal
@@ -27,6 +29,7 @@ exit status:
   2    bad usage or configuration
   3    cannot listen on an address
   4    no model could be loaded, or with --strict-readiness not all of them
+  129  ended at once by a second SIGHUP
   130  ended at once by a second SIGINT
   143  ended at once by a second SIGTERM
 """
@@ -82,7 +85,7 @@ def _add_models(serve: argparse.ArgumentParser) -> None:
         dest="load_models",
         metavar="NAME",
         default=[],
-        help="with explicit: load it at start; repeatable",
+        help="with explicit: load it at start, * for all; repeatable",
     )
     _add(group, "--poll-interval", "SECONDS", _seconds, "with poll: between two looks at the files")
     group.add_argument(
@@ -182,7 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     from penstock.serve import serve
 
-    return serve(repositories, options, show_banner=not json_lines)
+    # Whoever reads the log may go; that is no reason to print a traceback for each line.
+    logging.raiseExceptions = False
+    status = serve(repositories, options, show_banner=not json_lines)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Or the interpreter tries again, and makes the status 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
 
 
 def _as_flags(message: str) -> str:

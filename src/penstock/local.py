@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penstock._native import engine as native
-from penstock._native.engine import Engine, LocalRequest
+from penstock._native.engine import Engine, LocalRequest, RequestError
 from penstock.backends.base import DTYPES
 from penstock.repository import LoadedVersion, load_path
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.spec import ModelSpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
+_DEADLINE_EXCEEDED = 4
 Parameters = Mapping[str, bool | int | str | float]
 
 
@@ -79,7 +80,7 @@ class LocalModel:
                 have the input's dtype (BF16: uint16 bits; BYTES: bytes or str objects); anything
                 else, such as a list, is converted to it.
             parameters: of the request, such as ``{"priority": 1}``.
-            timeout_s: its deadline. Refused at once if that cannot be met.
+            timeout_s: its deadline. What is still queued then is not computed.
 
         Returns:
             All outputs by name.
@@ -87,7 +88,12 @@ class LocalModel:
         Raises:
             RequestError: what a gRPC client would be told; past the deadline DEADLINE_EXCEEDED.
         """
-        return self.submit(inputs, parameters=parameters, timeout_s=timeout_s).result()
+        request = self.submit(inputs, parameters=parameters, timeout_s=timeout_s)
+        try:
+            return request.result(timeout_s)
+        except TimeoutError:
+            request.cancel()
+            raise _too_late(timeout_s) from None
 
     def submit(
         self,
@@ -130,7 +136,10 @@ class LocalModel:
         request = self.submit(inputs, parameters=parameters, timeout_s=timeout_s)
         request.add_done_callback(wake)
         try:
-            await answered.wait()
+            await asyncio.wait_for(answered.wait(), timeout_s)
+        except TimeoutError:
+            request.cancel()
+            raise _too_late(timeout_s) from None
         except asyncio.CancelledError:
             request.cancel()
             raise
@@ -165,3 +174,7 @@ class LocalModel:
             return value
         # An unknown name is refused where all the others are.
         return np.asarray(value, self._dtypes.get(name))
+
+
+def _too_late(timeout_s: float | None) -> RequestError:
+    return RequestError(_DEADLINE_EXCEEDED, f"no answer within {timeout_s} s")

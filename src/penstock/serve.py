@@ -9,8 +9,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import NoReturn
 
 from penstock.banner import banner_text
@@ -31,47 +32,108 @@ EXIT_SIGNAL = 128
 SAME_SIGNAL_S = 0.1
 """Terminals and wrappers deliver one Ctrl-C or one stop twice: this soon it is no second one."""
 
-Happening = signal.Signals | tuple[str, BaseException | None]
-"""A signal, or a step ("start", "stop") that has ended, with its error."""
+
+class Happenings:
+    """Signals, and the ends of steps that run on other threads, one after the other.
+
+    Signals come through a pipe that the interpreter's own C handler writes to: a Python handler
+    alone could be late by the length of a wait that begins as the signal comes. Used on the main
+    thread, as a context manager.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._write, False)
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
+
+    def __enter__(self) -> Happenings:
+        self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._old = {number: signal.signal(number, _nothing) for number in HANDLED}
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_fd)
+        # The pipe stays: a step may still run, and say that it has ended.
+
+    def next(self) -> signal.Signals | Ended:
+        """Wait for the next one."""
+        while True:
+            (byte,) = os.read(self._read, 1)
+            if byte == _STEP_ENDED:
+                return self._ended.get()
+            # Any signal that has a handler in Python writes its number.
+            if byte in HANDLED:
+                return signal.Signals(byte)
+
+    def run(self, step: str, work: Callable[[], object]) -> threading.Thread:
+        """Run ``work`` on a thread; its end is one of the happenings."""
+
+        def body() -> None:
+            error: BaseException | None = None
+            try:
+                work()
+            except BaseException as raised:
+                error = raised
+            self._ended.put(Ended(step, error))
+            os.write(self._write, bytes([_STEP_ENDED]))
+
+        thread = threading.Thread(target=body, name=f"penstock-{step}", daemon=True)
+        thread.start()
+        return thread
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A step of the server's life."""
+
+    step: str
+    error: BaseException | None
+
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STEP_ENDED = 0
+"""No signal has this number."""
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """Not the default action; the byte in the pipe does it all."""
 
 
 def serve(repositories: Sequence[str], options: ServerOptions, *, show_banner: bool) -> int:
     """Serve until a signal comes; returns the exit status."""
-    happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
-    with _signals_into(happenings):
+    with Happenings() as happenings:
         try:
             server = Server(repositories, options)
         except OptionsError as refused:
             return _failed("bad_configuration", refused, EXIT_USAGE)
         # Steps run beside this thread, so that a signal is heard while one of them takes long.
-        starting = _in_background("start", server.start, happenings)
+        starting = happenings.run("start", server.start)
         stopping: float | None = None
         while True:
-            happening = happenings.get()
-            if isinstance(happening, signal.Signals):
-                if happening is signal.SIGHUP:
-                    _reload_tls(server)
-                elif stopping is None:
+            happening = happenings.next()
+            if happening is signal.SIGHUP and options.tls is not None:
+                _reload_tls(server)
+            elif isinstance(happening, signal.Signals):
+                if stopping is None:
                     stopping = time.monotonic()
                     event(log, logging.INFO, "stopping", signal=happening.name)
-                    _in_background("stop", server.stop, happenings)
+                    happenings.run("stop", server.stop)
                 elif time.monotonic() - stopping > SAME_SIGNAL_S:
                     _exit_at_once(happening)
-                continue
-            step, error = happening
-            if step == "stop":
-                if error is not None:
-                    return _failed("stop_failed", error, EXIT_FAILURE)
+            elif happening.step == "stop":
+                if happening.error is not None:
+                    return _failed("stop_failed", happening.error, EXIT_FAILURE)
                 event(log, logging.INFO, "stopped")
                 if starting.is_alive():
                     # It loads a model that nobody will ask: native code that cannot be stopped.
                     _exit(EXIT_OK)
                 return EXIT_OK
-            if stopping is not None:
-                continue
-            if error is not None:
-                return _start_failed(error)
-            _announce(server, show_banner)
+            elif stopping is None:
+                if happening.error is not None:
+                    return _start_failed(happening.error)
+                _announce(server, show_banner)
 
 
 def seconds_since_process_start() -> float:
@@ -80,37 +142,6 @@ def seconds_since_process_start() -> float:
         ticks = int(file.read().rpartition(")")[2].split()[19])
     began = ticks / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - began
-
-
-@contextmanager
-def _signals_into(happenings: queue.SimpleQueue[Happening]) -> Iterator[None]:
-    def handler(number: int, _frame: object) -> None:
-        # The one queue that may be filled by code which interrupts its own get().
-        happenings.put(signal.Signals(number))
-
-    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [signal.signal(number, handler) for number in handled]
-    try:
-        yield
-    finally:
-        for number, old in zip(handled, before, strict=True):
-            signal.signal(number, old)
-
-
-def _in_background(
-    step: str, work: Callable[[], object], happenings: queue.SimpleQueue[Happening]
-) -> threading.Thread:
-    def body() -> None:
-        try:
-            work()
-        except BaseException as error:
-            happenings.put((step, error))
-        else:
-            happenings.put((step, None))
-
-    thread = threading.Thread(target=body, name=f"penstock-{step}", daemon=True)
-    thread.start()
-    return thread
 
 
 def _reload_tls(server: Server) -> None:
@@ -148,7 +179,8 @@ def _announce(server: Server, show_banner: bool) -> None:
     for name, reason in server.failures.items():
         event(log, logging.ERROR, "model_failed", model=name, reason=reason)
     if show_banner:
-        print(banner_text(server, seconds), flush=True)
+        with suppress(OSError):  # such as a closed pipe
+            print(banner_text(server, seconds), flush=True)
         return
     for loaded in versions:
         spec = loaded.spec
@@ -187,6 +219,7 @@ def _exit_at_once(number: signal.Signals) -> NoReturn:
 
 def _exit(status: int) -> NoReturn:
     """End without waiting for any thread."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     os._exit(status)
