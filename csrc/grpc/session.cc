@@ -317,8 +317,10 @@ void Session::on_frame_sent(const nghttp2_frame& frame) {
   switch (frame.hd.type) {
     case NGHTTP2_HEADERS: {
       if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return;
+      // Answered before the request was complete: RFC 9113 section 8.1 stops
+      // the rest of the upload with RST_STREAM(NO_ERROR).
       StreamCall* call = find(frame.hd.stream_id);
-      if (call != nullptr && !call->half_closed()) call->await_rest();
+      if (call != nullptr && !call->half_closed()) reset(*call, NGHTTP2_NO_ERROR);
       return;
     }
     case NGHTTP2_RST_STREAM:

@@ -10,10 +10,6 @@
 namespace penstock::grpc {
 namespace {
 
-// Of a request that has been answered: so much may still come, for so long.
-constexpr std::size_t kDiscard = 64 * 1024;
-constexpr Nanos kAwaitRest = 100 * kMillisecond;
-
 // Window is given back in steps of this.
 constexpr std::size_t kConsumeStep = kStreamWindow / 8;
 
@@ -64,7 +60,7 @@ void StreamCall::on_headers_end() {
 }
 
 void StreamCall::on_data(std::span<const std::uint8_t> bytes) {
-  if (finished_) return discard(bytes.size());
+  if (finished_) return;  // what was still on its way when we answered
   last_progress_ = worker_->now();
   const std::size_t size = bytes.size();
   for (;;) {
@@ -92,16 +88,6 @@ void StreamCall::on_data(std::span<const std::uint8_t> bytes) {
       }
     }
   }
-}
-
-// RFC 9113 section 8.1 stops an upload that is answered already with
-// RST_STREAM(NO_ERROR). But some clients lose the answer if that comes at once
-// (curl 7.88), so the rest has a moment to arrive, or the answer to be read.
-void StreamCall::await_rest() { base().arm(*this, worker_->now() + kAwaitRest); }
-
-void StreamCall::discard(std::size_t bytes) {
-  discarded_ += bytes;
-  if (discarded_ > kDiscard) session_->reset(*this, NGHTTP2_NO_ERROR);
 }
 
 // The prefix is there: false if the message is refused.
@@ -255,7 +241,7 @@ void StreamCall::on_closed(Gone why) {
   base().counters().bytes_in_flight.subtract(reply_bytes_);
   // The output being gathered may refer to the first of them.
   while (!replies_.empty()) base().output().retire(replies_.pop());
-  reply_bytes_ = reply_offset_ = promised_ = unconsumed_ = discarded_ = 0;
+  reply_bytes_ = reply_offset_ = promised_ = unconsumed_ = 0;
   headers_.reset();
   status_ = {};
 }

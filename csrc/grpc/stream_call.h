@@ -62,8 +62,6 @@ class StreamCall final : public Call, private net::Timer {
 
   std::int32_t stream_id() const { return stream_id_; }
   bool half_closed() const { return half_closed_; }
-  /// The answer is sent, the request is not complete.
-  void await_rest();
 
   // The session's list of its calls.
   StreamCall* previous = nullptr;
@@ -73,10 +71,9 @@ class StreamCall final : public Call, private net::Timer {
   // Replies a streaming call may have waiting before its requests wait too.
   static constexpr std::size_t kReplyBacklog = 1 << 20;
 
-  void fire(Nanos now) override;  // the deadline, then await_rest()
+  void fire(Nanos now) override;  // the deadline
 
   WorkerBase& base() const;
-  void discard(std::size_t bytes);
   bool begin_message();
   bool complete_message();
   bool inflate(Buffer* message);
@@ -119,7 +116,6 @@ class StreamCall final : public Call, private net::Timer {
   std::uint64_t unanswered_ = 0;          // their sum
   std::size_t unconsumed_ = 0;            // received, not yet given back to the peer's window
 
-  std::size_t discarded_ = 0;  // received after the answer
   Fifo<Buffer> replies_;
   std::size_t reply_offset_ = 0;  // sent of the first
   std::size_t reply_bytes_ = 0;   // unsent of all

@@ -104,7 +104,7 @@ void StreamCall::fail_now() {
 }
 
 void StreamCall::fire(Nanos) {
-  if (finished_) return session_->reset(*this, NGHTTP2_NO_ERROR);  // see await_rest()
+  if (finished_) return;
   if (told_) {
     finished_ = true;
     base().service().on_gone(*this, Gone::kDeadline);

@@ -7,19 +7,19 @@ import re
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 
 from tests.conformance import wire
-from tests.conformance.conftest import Running
+from tests.conformance.process import Running
 
+Post = Callable[..., dict[str, str]]
 OK, INVALID_ARGUMENT, NOT_FOUND, EXHAUSTED, UNIMPLEMENTED = 0, 3, 5, 8, 12
-MESSAGE = wire.request("echo_fp32", "FP32", np.ones((1, 4), np.float32)).SerializeToString()
+MESSAGE = wire.encoded(wire.full("echo_fp32", 1, 1, 4))
 
 
 def frame(message: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
@@ -27,27 +27,21 @@ def frame(message: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
 
 
 @pytest.fixture
-def post(address: str, tmp_path: Path) -> Callable[..., dict[str, str]]:
+def post(address: str, tmp_path: Path) -> Post:
+    """curl --http2-prior-knowledge; gives the fields of headers and trailers, ":status" too."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
+    data, out = tmp_path / "body", tmp_path / "out"
 
-    def ask(body: bytes, *headers: str, method: str = "ModelInfer", verb: str = "POST") -> Any:
-        data = tmp_path / "body"
+    def ask(
+        body: bytes, *headers: str, method: str = "ModelInfer", verb: str = "POST"
+    ) -> dict[str, str]:
         data.write_bytes(body)
-        command = [
-            "curl",
-            "--silent",
-            "--show-error",
-            "--http2-prior-knowledge",
-            "--max-time",
-            "10",
-        ]
-        command += ["--request", verb, "--output", str(tmp_path / "out"), "--dump-header", "-"]
-        wanted = [*headers]
-        if not any(header.startswith("content-type") for header in headers):
-            wanted.append("content-type: application/grpc")
-        wanted.append("te: trailers")
-        for header in wanted:
+        command = ["curl", "--silent", "--show-error", "--http2-prior-knowledge", "--max-time"]
+        command += ["10", "--request", verb, "--output", str(out), "--dump-header", "-"]
+        wanted = ["content-type: application/grpc", "te: trailers", *headers]
+        named = {header.partition(":")[0]: header for header in wanted}
+        for header in named.values():
             command += ["--header", header]
         if verb == "POST":
             command += ["--data-binary", f"@{data}"]
@@ -61,19 +55,17 @@ def post(address: str, tmp_path: Path) -> Callable[..., dict[str, str]]:
                 break
         lines = [line.strip() for line in done.stdout.splitlines()]
         fields = dict(line.split(": ", 1) for line in lines if ": " in line)
-        fields[":status"] = re.match(r"HTTP/2 (\d+)", lines[0])[1]
-        return fields
+        matched = re.match(r"HTTP/2 (\d+)", lines[0])
+        assert matched is not None
+        return fields | {":status": matched[1]}
 
     return ask
 
 
 @pytest.fixture(autouse=True)
-def still_serving(channel: grpc.Channel) -> Any:
+def still_serving(channel: grpc.Channel) -> Iterator[None]:
     yield
     wire.infer(channel, MESSAGE)
-
-
-Post = Callable[..., dict[str, str]]
 
 
 def test_a_good_frame(post: Post) -> None:
@@ -104,81 +96,156 @@ def test_a_good_frame(post: Post) -> None:
         "two messages",
     ],
 )
-def test_bad_frames(post: Post, body: bytes) -> None:
+def test_bad_frames(post: Post, strict: bool, body: bytes) -> None:
+    """gRPC's libraries mostly have INTERNAL or UNIMPLEMENTED for them."""
     fields = post(body)
-    assert fields["grpc-status"] == str(INVALID_ARGUMENT), fields
-    assert fields["grpc-message"]
+    if strict:
+        assert fields["grpc-status"] == str(INVALID_ARGUMENT), fields
+        assert fields["grpc-message"]
+    else:
+        assert fields.get("grpc-status") != str(OK)
 
 
 def test_gzip(post: Post) -> None:
     zipped = frame(gzip.compress(MESSAGE), flag=1)
-    fields = post(zipped, "grpc-encoding: gzip", "grpc-accept-encoding: gzip,identity")
-    assert fields["grpc-status"] == str(OK)
-    assert fields["grpc-encoding"] == "gzip"
+    assert post(zipped, "grpc-encoding: gzip")["grpc-status"] == str(OK)
     # Not every message of a compressed call is compressed.
     assert post(frame(MESSAGE), "grpc-encoding: gzip")["grpc-status"] == str(OK)
+    assert post(frame(MESSAGE), "grpc-encoding: identity")["grpc-status"] == str(OK)
 
 
-def test_bad_compression(post: Post) -> None:
-    corrupt = frame(gzip.compress(MESSAGE)[:-9] + b"123456789", flag=1)
-    assert post(corrupt, "grpc-encoding: gzip")["grpc-status"] != str(OK)
-    without = post(frame(gzip.compress(MESSAGE), flag=1))
-    assert without["grpc-status"] != str(OK)
-    unknown = post(frame(MESSAGE, flag=1), "grpc-encoding: snappy")
-    assert unknown["grpc-status"] == str(UNIMPLEMENTED)
-    assert "gzip" in unknown["grpc-accept-encoding"]
-    flag = post(frame(MESSAGE, flag=7))
-    assert flag["grpc-status"] != str(OK)
+def test_an_answer_is_compressed_for_who_accepts_it(ours: Running, post: Post) -> None:
+    large = wire.encoded(wire.full("echo_fp32", 1, 8, 1000))
+    zipped = frame(gzip.compress(large), flag=1)
+    accepted = post(zipped, "grpc-encoding: gzip", "grpc-accept-encoding: identity,gzip")
+    assert accepted["grpc-encoding"] == "gzip"
+    for accepts in ("grpc-accept-encoding: identity", "grpc-accept-encoding: deflate"):
+        fields = post(zipped, "grpc-encoding: gzip", accepts)
+        assert fields["grpc-status"] == str(OK)
+        assert fields.get("grpc-encoding", "identity") == "identity"
+
+
+@pytest.mark.parametrize(
+    ("zipped", "encoding"),
+    [
+        (gzip.compress(MESSAGE)[:-9] + b"123456789", "gzip"),
+        (gzip.compress(MESSAGE)[:-8], "gzip"),
+        (gzip.compress(MESSAGE) + b"more", "gzip"),
+        (b"", "gzip"),
+        (zlib.compress(MESSAGE), "gzip"),
+        (gzip.compress(MESSAGE), "identity"),
+    ],
+    ids=["wrong checksum", "cut off", "bytes behind it", "nothing", "not gzip", "not announced"],
+)
+def test_corrupt_compression(post: Post, strict: bool, zipped: bytes, encoding: str) -> None:
+    fields = post(frame(zipped, flag=1), f"grpc-encoding: {encoding}")
+    if strict or zipped:
+        assert fields.get("grpc-status") != str(OK)
+    if strict:
+        assert fields["grpc-message"]
+
+
+def test_compressed_without_an_encoding(post: Post) -> None:
+    assert post(frame(gzip.compress(MESSAGE), flag=1)).get("grpc-status") != str(OK)
+
+
+def test_an_unknown_encoding_is_told_the_known_ones(post: Post) -> None:
+    fields = post(frame(MESSAGE, flag=1), "grpc-encoding: snappy")
+    assert fields["grpc-status"] == str(UNIMPLEMENTED)
+    assert "gzip" in fields["grpc-accept-encoding"]
+
+
+def test_a_flag_that_is_neither_0_nor_1(post: Post) -> None:
+    assert post(frame(MESSAGE, flag=7)).get("grpc-status") != str(OK)
 
 
 def test_a_gzip_bomb_meets_the_message_limit(ours: Running, post: Post) -> None:
-    bomb = gzip.compress(bytes(80 << 20))
+    bomb = gzip.compress(bytes(80 << 20), 1)
     fields = post(frame(bomb, flag=1), "grpc-encoding: gzip")
     assert fields["grpc-status"] == str(EXHAUSTED)
     assert "max_message_bytes" in fields["grpc-message"]
 
 
-def test_wrong_content_type(post: Post) -> None:
-    assert post(frame(MESSAGE), "content-type: application/json")[":status"] == "415"
+@pytest.mark.parametrize("kind", ["application/grpc", "application/grpc+proto"])
+def test_content_types_of_grpc(post: Post, kind: str) -> None:
+    assert post(frame(MESSAGE), f"content-type: {kind}")["grpc-status"] == str(OK)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/grpcx", "text/plain"])
+def test_wrong_content_type(post: Post, strict: bool, kind: str) -> None:
+    """gRPC over HTTP/2: 415. gRPC C++ answers all the same."""
+    fields = post(frame(MESSAGE), f"content-type: {kind}")
+    if strict:
+        assert fields[":status"] == "415"
+        assert fields["grpc-status"] != str(OK)
 
 
 def test_wrong_verb(post: Post) -> None:
-    assert post(b"", verb="GET")[":status"] in ("405", "200")
+    fields = post(b"", verb="GET")
+    assert fields[":status"] == "405" or fields.get("grpc-status") != str(OK)
 
 
-def test_unknown_method(post: Post) -> None:
-    fields = post(frame(MESSAGE), method="Nothing")
+@pytest.mark.parametrize("method", ["Nothing", "", "ModelInfer/", "modelinfer"])
+def test_unknown_method(post: Post, strict: bool, method: str) -> None:
+    fields = post(frame(MESSAGE), method=method)
+    assert fields[":status"] == "200"
     assert fields["grpc-status"] == str(UNIMPLEMENTED)
-    assert "Nothing" in fields["grpc-message"]
+    if strict:
+        assert method in fields["grpc-message"]
 
 
-@pytest.mark.parametrize("value", ["1", "S", "abcS", "123456789S", "-1S"])
-def test_bad_timeouts(post: Post, value: str) -> None:
-    assert post(frame(MESSAGE), f"grpc-timeout: {value}")["grpc-status"] != str(OK)
+@pytest.mark.parametrize("value", ["1H", "99999999M", "10S", "9999m", "9999999u", "99999999n"])
+def test_timeouts(post: Post, value: str) -> None:
+    assert post(frame(MESSAGE), f"grpc-timeout: {value}")["grpc-status"] == str(OK)
+
+
+@pytest.mark.parametrize("value", ["1", "S", "abcS", "123456789S", "-1S", "1.5S", "1s", "1 S"])
+def test_bad_timeouts(post: Post, strict: bool, value: str) -> None:
+    fields = post(frame(MESSAGE), f"grpc-timeout: {value}")
+    if strict:
+        assert fields["grpc-status"] == str(INVALID_ARGUMENT)
+        assert "grpc-timeout" in fields["grpc-message"]
+
+
+def test_a_timeout_of_nothing(post: Post) -> None:
+    assert post(frame(MESSAGE), "grpc-timeout: 0n").get("grpc-status") in ("4", "1")
 
 
 def test_messages_are_percent_encoded(post: Post) -> None:
-    message = wire.request("m\N{SNOWMAN}\n%", "FP32", np.ones((1, 1), np.float32))
-    fields = post(frame(message.SerializeToString()))
+    """gRPC over HTTP/2, "Status-Message": ASCII from space to tilde, but for percent."""
+    message = wire.full("m\N{SNOWMAN}\n%", 1)
+    fields = post(frame(wire.encoded(message)))
     assert fields["grpc-status"] == str(NOT_FOUND)
-    assert fields["grpc-message"].isascii()
+    assert re.fullmatch(r"(?:[ -$&-~]|%[0-9A-F]{2})*", fields["grpc-message"])
     assert "%25" in fields["grpc-message"]
 
 
-def test_a_message_over_the_limit(models: Path, start: Any) -> None:
-    flags = ["--model-control", "explicit", "--load-model", "echo_fp32"]
-    with start(models, *flags, "--max-message-bytes", "1M") as own, own.channel() as channel:
-        small = wire.request("echo_fp32", "FP32", np.ones((8, 1_000), np.float32))
-        large = wire.request("echo_fp32", "FP32", np.ones((8, 100_000), np.float32))
-        error = wire.refusal(channel, large)
-        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "max_message_bytes" in error.details()
-        assert str(1 << 20) in error.details()
-        wire.infer(channel, small)
+def test_metadata_of_any_kind(post: Post) -> None:
+    fields = post(
+        frame(MESSAGE),
+        "x-note: anything",
+        "x-data-bin: AP8=",
+        "user-agent: curl-for-grpc/1",
+        "grpc-message-type: inference.ModelInferRequest",
+        f"x-long: {'x' * 2000}",
+    )
+    assert fields["grpc-status"] == str(OK)
 
 
-def test_headers_over_the_limit(ours: Running, channel: grpc.Channel) -> None:
-    call = channel.unary_unary(wire.SERVICE + "ModelInfer")
-    with pytest.raises(grpc.RpcError) as error:
-        call(MESSAGE, timeout=5, metadata=[("big", "x" * 30_000)])
-    assert error.value.code() != grpc.StatusCode.OK
+@pytest.mark.parametrize(("connections", "streams"), [(1, 1), (1, 100), (8, 32)])
+def test_h2load(address: str, tmp_path: Path, connections: int, streams: int) -> None:
+    if shutil.which("h2load") is None:
+        pytest.skip("h2load is not installed")
+    body = tmp_path / "body"
+    body.write_bytes(frame(MESSAGE))
+    count = 200 if streams == 1 else 3_000
+    command = ["h2load", f"--requests={count}", f"--clients={connections}", f"--data={body}"]
+    command += [f"--max-concurrent-streams={streams}", "--header=content-type: application/grpc"]
+    command += ["--header=te: trailers", f"http://{address}{wire.SERVICE}ModelInfer"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert f"{count} succeeded, 0 failed, 0 errored, 0 timeout" in told
+    # It knows nothing of gRPC: an answer with a message is larger than one without.
+    received = re.search(r"\((\d+)\) data", told)
+    assert received is not None
+    response = wire.full("echo_fp32", 1, 1, 4).raw_input_contents[0]
+    assert int(received[1]) > count * len(response)
