@@ -99,7 +99,7 @@ format: build-test ## rewrite the sources as lint wants them
 	$(BIN)/ruff check --fix $(wildcard $(PYTHON_FILES))
 	$(BIN)/ruff format $(wildcard $(PYTHON_FILES))
 	clang-format -i $(CXX_FILES)
-unit: build-test ## the C++ tests
+unit: apt-test ## the C++ tests
 	$(MAKE) -j$(JOBS) -C csrc test BUILD=$(BUILD)/csrc
 pytest: build-test ## the Python tests; PYTEST_FLAGS="-k batching"
 	$(BIN)/pytest --faults-seconds $(FAULTS_SECONDS) $(PYTEST_FLAGS)
@@ -108,11 +108,11 @@ conformance: build-test ## the wire tests alone; ADDRESS=host:port for another s
 
 .PHONY: sanitize fuzz
 # ThreadSanitizer knows no address space randomised as far as new kernels do.
-sanitize: build-test ## the C++ tests under ASan+UBSan, then TSan
+sanitize: apt-test ## the C++ tests under ASan+UBSan, then TSan
 	$(MAKE) -j$(JOBS) -C csrc test BUILD=$(BUILD)/csrc SANITIZE=address,undefined
 	fixed=$$(setarch --addr-no-randomize true 2>/dev/null && echo setarch --addr-no-randomize || true)
 	$$fixed $(MAKE) -j$(JOBS) -C csrc test BUILD=$(BUILD)/csrc SANITIZE=thread
-fuzz: build-test ## each fuzz target for FUZZ_SECONDS, from the corpus kept here
+fuzz: apt-test ## each fuzz target for FUZZ_SECONDS, from the corpus kept here
 	$(MAKE) -j$(JOBS) -C csrc fuzz BUILD=$(BUILD)/csrc
 	for source in csrc/fuzz/*.cc; do
 	  name=$$(basename $$source .cc)

@@ -3,10 +3,24 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
+
+#include "oip/text.h"
 
 namespace penstock::serving {
 namespace {
+
+std::string value_text(const oip::ParameterValue& value) {
+  struct Text {
+    std::string operator()(bool flag) const { return flag ? "true" : "false"; }
+    std::string operator()(std::string_view text) const { return oip::quote(text); }
+    std::string operator()(std::int64_t number) const { return std::to_string(number); }
+    std::string operator()(std::uint64_t number) const { return std::to_string(number); }
+    std::string operator()(double number) const { return std::to_string(number); }
+  };
+  return std::visit(Text{}, value);
+}
 
 /// An unsigned integer parameter however the client spelled it.
 Status unsigned_parameter(const oip::Parameter& parameter, std::uint64_t& value) {
@@ -19,8 +33,9 @@ Status unsigned_parameter(const oip::Parameter& parameter, std::uint64_t& value)
     value = *is_unsigned;
     return {};
   }
-  return {Code::kInvalidArgument,
-          "parameter '" + std::string(parameter.key) + "' must be an integer of at least 0"};
+  return {Code::kInvalidArgument, "parameter " + oip::quote(parameter.key) + " is " +
+                                      value_text(parameter.value) +
+                                      ", expected an integer of at least 0"};
 }
 
 }  // namespace

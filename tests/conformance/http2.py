@@ -53,6 +53,13 @@ def reset(stream: int, code: int = CANCEL) -> bytes:
     return frame(RST_STREAM, 0, stream, struct.pack(">I", code))
 
 
+def data(stream: int, body: bytes) -> bytes:
+    """DATA frames of the size that every server takes, the last of which ends the stream."""
+    pieces = [body[i : i + DEFAULT_FRAME] for i in range(0, len(body), DEFAULT_FRAME)] or [b""]
+    frames = [frame(DATA, 0, stream, piece) for piece in pieces[:-1]]
+    return b"".join([*frames, frame(DATA, END_STREAM, stream, pieces[-1])])
+
+
 def message(data: bytes) -> bytes:
     """gRPC's own frame, uncompressed."""
     return struct.pack(">BI", 0, len(data)) + data
@@ -137,10 +144,9 @@ class Connection:
         ]
         return bytes(self.encoder.encode([*fields, *more]))
 
-    def call(self, stream: int, path: str, body: bytes, *, end: bool = True) -> bytes:
-        """HEADERS and one DATA frame."""
-        head = frame(HEADERS, END_HEADERS, stream, self.headers(path))
-        return head + frame(DATA, END_STREAM if end else 0, stream, body)
+    def call(self, stream: int, path: str, body: bytes) -> bytes:
+        """HEADERS and DATA: the whole request."""
+        return frame(HEADERS, END_HEADERS, stream, self.headers(path)) + data(stream, body)
 
     def until(self, done: Callable[[], object], timeout_s: float = 10) -> bool:
         """Read until ``done()``; false if the connection ended or nothing came for a while."""
@@ -158,6 +164,10 @@ class Connection:
             self._pending += data
             self._take()
         return True
+
+    def greet(self) -> None:
+        """Wait for the server's settings: its windows are 64 KiB until they are acknowledged."""
+        assert self.until(lambda: self.settings)
 
     def wait(self, stream: int, timeout_s: float = 10) -> Stream:
         """The stream once it is over."""

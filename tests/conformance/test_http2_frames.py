@@ -18,7 +18,6 @@ from tests.conformance.http2 import (
     END_STREAM,
     HEADERS,
     INITIAL_WINDOW_SIZE,
-    MAX_FRAME_SIZE,
     PADDED,
     PING,
     PRIORITISED,
@@ -204,14 +203,11 @@ def test_a_later_setting_changes_open_windows(address: str) -> None:
 
 def test_a_full_connection_window_holds_all_streams_back(address: str) -> None:
     with Connection(address, {INITIAL_WINDOW_SIZE: http2.LARGEST_WINDOW}) as connection:
+        connection.greet()
         large = wire.request("echo_fp32", "FP32", np.ones((8, 1_000), np.float32))
         body = http2.message(wire.encoded(large))
-        room = connection.settings.get(MAX_FRAME_SIZE, http2.DEFAULT_FRAME)
         for stream in (1, 3, 5):
-            connection.send(open_stream(connection, stream))
-            for i in range(0, len(body), room):
-                last = END_STREAM if i + room >= len(body) else 0
-                connection.send(frame(DATA, last, stream, body[i : i + room]))
+            connection.send(connection.call(stream, INFER, body))
 
         def came() -> int:
             return sum(len(stream.data) for stream in connection.streams.values())
@@ -226,14 +222,11 @@ def test_a_full_connection_window_holds_all_streams_back(address: str) -> None:
 def test_frames_are_no_larger_than_the_client_takes(address: str) -> None:
     values = {INITIAL_WINDOW_SIZE: http2.LARGEST_WINDOW}
     with Connection(address, values) as connection:
+        connection.greet()
         connection.send(window_update(0, 1 << 30))
-        large = wire.request("echo_fp32", "FP32", np.ones((8, 12_000), np.float32))
+        large = wire.request("echo_fp32", "FP32", np.ones((8, 6_000), np.float32))
         body = http2.message(wire.encoded(large))
-        connection.send(open_stream(connection, 1))
-        for i in range(0, len(body), http2.DEFAULT_FRAME):
-            connection.until(lambda: False, timeout_s=0.01)
-            connection.send(frame(DATA, 0, 1, body[i : i + http2.DEFAULT_FRAME]))
-        connection.send(frame(DATA, END_STREAM, 1))
+        connection.send(connection.call(1, INFER, body))
         stream = connection.wait(1)
         assert stream.status == "0"
         assert max(stream.frames) <= http2.DEFAULT_FRAME

@@ -15,6 +15,8 @@ from penstock.control.inference_service import MAX_CHANGES, InferenceService
 from penstock.control.readiness import Readiness
 from tests.control.fakes import FakeLoaded, FakeRepository, counters, run, spec
 
+Parameter = protos.message("inference.ModelRepositoryParameter")
+
 
 class Client:
     def __init__(self, repository: FakeRepository) -> None:
@@ -185,11 +187,11 @@ def test_load_and_unload(client: Client, repository: FakeRepository) -> None:
     assert client.ask("RepositoryModelLoad", model_name="a") == {}
     parameters = {
         "config": {"string_param": "{}"},
-        "file:1/model.onnx": {"bytes_param": b"onnx"},
+        "file:1/model.onnx": Parameter(bytes_param=b"onnx"),
     }
     assert client.ask("RepositoryModelLoad", model_name="b", parameters=parameters) == {}
     assert client.ask("RepositoryModelUnload", model_name="a") == {}
-    parameters = {"unload_dependents": {"bool_param": True}}
+    parameters = {"unload_dependents": Parameter(bool_param=True)}
     assert client.ask("RepositoryModelUnload", model_name="b", parameters=parameters) == {}
     assert repository.changes == [
         ("load", "a", None, None),
@@ -201,7 +203,7 @@ def test_load_and_unload(client: Client, repository: FakeRepository) -> None:
 
 def test_loads_that_are_refused(client: Client, repository: FakeRepository) -> None:
     assert refusal(
-        client, "RepositoryModelLoad", model_name="a", parameters={"speed": {"int64_param": 1}}
+        client, "RepositoryModelLoad", model_name="a", parameters={"speed": Parameter(int64_param=1)}
     ) == (3, "load parameter 'speed' is not known, expected 'config' or 'file:<path>'")
     for method in ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"):
         assert refusal(client, method, repository_name="r") == (
