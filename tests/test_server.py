@@ -125,12 +125,11 @@ def test_in_a_running_event_loop(repository: Path, no_thread_left: None) -> None
     """As in a notebook: the caller's loop is its own."""
 
     async def notebook() -> np.ndarray[Any, Any]:
-        server = Server(repository, **ANY_PORT).start()
-        async with triton_aio.InferenceServerClient(server.grpc_address) as client:
-            tensor = triton_aio.InferInput("x", [1, 2], "FP32")
-            tensor.set_data_from_numpy(np.zeros((1, 2), np.float32))
-            answer = (await client.infer("plus", [tensor])).as_numpy("y")
-        server.stop()
+        with Server(repository, **ANY_PORT) as server:
+            async with triton_aio.InferenceServerClient(server.grpc_address) as client:
+                tensor = triton_aio.InferInput("x", [1, 2], "FP32")
+                tensor.set_data_from_numpy(np.zeros((1, 2), np.float32))
+                answer = (await client.infer("plus", [tensor])).as_numpy("y")
         return np.asarray(answer)
 
     np.testing.assert_array_equal(asyncio.run(notebook()), [[1, 1]])

@@ -19,7 +19,8 @@ Status RoutingTable::find(std::string_view model, std::string_view version,
                           std::shared_ptr<ModelVersion>& found) const {
   const auto route = routes_.find(model);
   if (route == routes_.end()) {
-    return {Code::kNotFound, "model " + oip::quote(model) + " is not in the repository"};
+    return {Code::kNotFound,
+            "model " + oip::quote(model) + " is not in the repository, or not loaded"};
   }
   const auto& versions = route->second.versions;
   if (versions.empty()) {

@@ -116,7 +116,7 @@ def ask(channel: grpc.Channel, strict: bool) -> Callable[..., Any]:
     """``ask("ModelReady", name="pair")``: a method beside inference. Skips the test where a
     server has no such method, which is none of Penstock's."""
 
-    def call(method: str, *, timeout: float = 10, **fields: Any) -> Any:
+    def call(method: str, /, *, timeout: float = 10, **fields: Any) -> Any:
         try:
             return wire.control(channel, method, timeout=timeout, **fields)
         except grpc.RpcError as error:

@@ -102,7 +102,7 @@ def encoded(message: Any) -> bytes:
     return message if isinstance(message, bytes) else bytes(message.SerializeToString())
 
 
-def control(channel: grpc.Channel, name: str, *, timeout: float = 10, **fields: Any) -> Any:
+def control(channel: grpc.Channel, name: str, /, *, timeout: float = 10, **fields: Any) -> Any:
     """A method beside inference, by the names of its request's fields."""
     request_bytes = getattr(pb, name + "Request")(**fields).SerializeToString()
     answered = method(channel, name)(request_bytes, timeout=timeout)

@@ -186,7 +186,7 @@ def test_repository_index(client: Client) -> None:
 def test_load_and_unload(client: Client, repository: FakeRepository) -> None:
     assert client.ask("RepositoryModelLoad", model_name="a") == {}
     parameters = {
-        "config": {"string_param": "{}"},
+        "config": Parameter(string_param="{}"),
         "file:1/model.onnx": Parameter(bytes_param=b"onnx"),
     }
     assert client.ask("RepositoryModelLoad", model_name="b", parameters=parameters) == {}
@@ -203,7 +203,10 @@ def test_load_and_unload(client: Client, repository: FakeRepository) -> None:
 
 def test_loads_that_are_refused(client: Client, repository: FakeRepository) -> None:
     assert refusal(
-        client, "RepositoryModelLoad", model_name="a", parameters={"speed": Parameter(int64_param=1)}
+        client,
+        "RepositoryModelLoad",
+        model_name="a",
+        parameters={"speed": Parameter(int64_param=1)},
     ) == (3, "load parameter 'speed' is not known, expected 'config' or 'file:<path>'")
     for method in ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"):
         assert refusal(client, method, repository_name="r") == (

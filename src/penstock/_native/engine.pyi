@@ -99,20 +99,20 @@ class Version:
     def statistics(self) -> dict[str, Any]:
         """Counters since load, merged over threads::
 
-            {"success": n, "success_ns": n,         # whole request
-             "failure": {reason: n},  # rejected, timeout, cancelled, backend, ...
-             "failure_ns": n,
-             "queue_ns": n, "compute_input_ns": n, "compute_infer_ns": n,
-             "compute_output_ns": n,                # sums over requests
-             "inference_count": n,                  # rows
-             "execution_count": n,                  # batches
-             "batch_sizes": {rows: {"count": n, "compute_input_ns": n,
-                                    "compute_infer_ns": n,
-                                    "compute_output_ns": n}},
-             "released": {reason: n},   # full, idle_instance, delay, deadline, drain
-             "last_inference_ms": n,    # since the epoch
-             "queue_depth": n, "queued_rows": n, "in_flight": n,
-             "cost_us": (a, b) | None}  # learned t(rows) = a + b * rows
+        {"success": n, "success_ns": n,         # whole request
+         "failure": {reason: n},  # rejected, timeout, cancelled, backend, ...
+         "failure_ns": n,
+         "queue_ns": n, "compute_input_ns": n, "compute_infer_ns": n,
+         "compute_output_ns": n,                # sums over requests
+         "inference_count": n,                  # rows
+         "execution_count": n,                  # batches
+         "batch_sizes": {rows: {"count": n, "compute_input_ns": n,
+                                "compute_infer_ns": n,
+                                "compute_output_ns": n}},
+         "released": {reason: n},   # full, idle_instance, delay, deadline, drain
+         "last_inference_ms": n,    # since the epoch
+         "queue_depth": n, "queued_rows": n, "in_flight": n,
+         "cost_us": (a, b) | None}  # learned t(rows) = a + b * rows
         """
 
 class ControlCall(TypedDict):
@@ -189,7 +189,7 @@ class Engine:
     def control_finish(self, call_id: int, code: int, message: str) -> None:
         """End a call with a status."""
     def statistics(self) -> dict[str, int | dict[str, int]]:
-        """``connections``, ``connections_total``, ``connections_refused``,
+        """``connections``, ``connections_total``,
         ``streams``, ``requests_total``, ``bytes_in_flight``, ``bytes_received``,
         ``bytes_sent``, ``answers`` (by status code name), ``limits`` (times each
         limit was hit, by name)."""
