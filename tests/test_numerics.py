@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from benchmarks import models
 
 import penstock
+from benchmarks import models
 
 
 @pytest.fixture(scope="module", params=[models.SMALL, (17, 33, 5)], ids=["32-64-64-2", "17-33-5"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.conformance import wire
+from tests.conformance import http2, wire
 from tests.conformance.process import Running
 
 EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -30,8 +31,13 @@ def statistics(channel: grpc.Channel) -> Any:
 
 @pytest.fixture(autouse=True)
 def idle(channel: grpc.Channel) -> Iterator[None]:
-    """Nothing runs before a test, and after it all is as before."""
-    wire.infer(channel, sleep(0), timeout=20)
+    """Nothing runs before a test, and after it all is as before.
+
+    A server that learns what a model costs must believe that it is fast, or it refuses at the door
+    what is to expire in the queue.
+    """
+    for _ in range(150):
+        wire.infer(channel, sleep(0), timeout=20)
     yield
     wire.infer(channel, sleep(0), timeout=20)
 
@@ -54,8 +60,6 @@ def test_a_deadline_that_is_over_already(channel: grpc.Channel) -> None:
 
 def test_the_server_itself_ends_the_call(ours: Running, address: str) -> None:
     """grpc-timeout in a request whose client does not watch the clock."""
-    from tests.conformance import http2
-
     with http2.Connection(address) as connection:
         block = connection.headers(wire.SERVICE + "ModelInfer", [("grpc-timeout", "100m")])
         body = http2.message(wire.encoded(sleep(1_000)))
@@ -64,6 +68,25 @@ def test_the_server_itself_ends_the_call(ours: Running, address: str) -> None:
         connection.send(http2.data(1, body))
         assert connection.wait(1).status == str(EXCEEDED.value[0])
         assert 0.09 < time.monotonic() - began < 0.8
+
+
+def test_what_cannot_be_in_time_is_refused_at_the_door(models: Path, start: Any) -> None:
+    """By the cost that the server has learned, and without computing it."""
+    flags = ["--model-control", "explicit", "--load-model", "slow"]
+    with start(models, *flags) as own, own.channel() as channel:
+        for _ in range(3):
+            wire.infer(channel, sleep(200))
+        before = statistics(channel)
+        began = time.monotonic()
+        error = wire.refusal(channel, sleep(0), timeout=0.1)
+        assert time.monotonic() - began < 0.09
+        assert error.code() in (EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert "predicted" in error.details()
+        assert "'slow'" in error.details()
+        # Who has time is served, and so is who has none to lose.
+        wire.infer(channel, sleep(0), timeout=5)
+        wire.method(channel)(wire.encoded(sleep(0)))
+        assert statistics(channel).inference_count - before.inference_count == 2
 
 
 def test_what_expires_in_the_queue_is_not_computed(ours: Running, channel: grpc.Channel) -> None:
