@@ -120,7 +120,9 @@ fuzz: apt-test ## each fuzz target for FUZZ_SECONDS, from the corpus kept here
 	  mkdir -p $$grown
 	  echo "==> fuzzing $$name for $(FUZZ_SECONDS) s"
 	  $(BUILD)/csrc/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
-	    -verbosity=0 -print_final_stats=1 -artifact_prefix=$$grown- $$grown $$(ls -d csrc/fuzz/corpus/$$name)
+	    -print_final_stats=1 -artifact_prefix=$$grown- $$grown csrc/fuzz/corpus/$$name >$$grown.log 2>&1 \
+	    || (cat $$grown.log; exit 1)
+	  grep --max-count=1 stat::number_of_executed_units $$grown.log
 	done
 
 .PHONY: bench

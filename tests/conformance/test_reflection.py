@@ -126,7 +126,7 @@ def test_a_client_can_work_by_reflection_alone(reflect: Reflect, channel: grpc.C
     service = pool.FindServiceByName("inference.GRPCInferenceService")
     assert len(service.methods) >= 12
 
-    def call(name: str, **fields: Any) -> Any:
+    def call(name: str, /, **fields: Any) -> Any:
         method = service.FindMethodByName(name)
         message = GetMessageClass(method.input_type)(**fields)
         answered = wire.method(channel, name)(message.SerializeToString(), timeout=10)

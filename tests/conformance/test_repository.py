@@ -91,7 +91,7 @@ def test_loading_what_is_loaded_takes_up_new_versions(
     folder, _ = own
     client.load_model("versions")
     assert wire.infer(near, wire.full("versions", 0)).model_version == "3"
-    repository.write_model(folder, replace(VERSIONS, versions=(5,)))
+    repository.write_model(folder, replace(VERSIONS, versions=(1, 3, 5)))
     client.load_model("versions")
     response = wire.infer(near, wire.full("versions", 0))
     assert response.model_version == "5"

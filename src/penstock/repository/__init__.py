@@ -7,6 +7,7 @@ the model file tells) -> ``validation`` (a ModelSpec) -> ``loader`` (a version t
 
 from penstock.repository.errors import (
     ControlModeError,
+    InvalidConfigError,
     LoadFailedError,
     ModelNotFoundError,
     ModelUnavailableError,
@@ -20,6 +21,7 @@ from penstock.repository.table import IndexEntry, RepositoryOptions
 __all__ = [
     "ControlModeError",
     "IndexEntry",
+    "InvalidConfigError",
     "LoadFailedError",
     "LoadedVersion",
     "ModelNotFoundError",

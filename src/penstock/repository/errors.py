@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from penstock._native.engine import RequestError
 
+INVALID_ARGUMENT = 3
 NOT_FOUND = 5
 FAILED_PRECONDITION = 9
 UNIMPLEMENTED = 12
@@ -40,6 +41,12 @@ class ModelUnavailableError(RepositoryError):
 
 class LoadFailedError(RepositoryError):
     """A version that was asked for did not load; what served before still does."""
+
+
+class InvalidConfigError(RepositoryError):
+    """The configuration that came with a load is none."""
+
+    status = INVALID_ARGUMENT
 
 
 class ControlModeError(RepositoryError):

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from penstock.backends.base import LoadError
 from penstock.cores import available_cores
+from penstock.repository.config_file import parse_override
 from penstock.repository.errors import (
     ControlModeError,
+    InvalidConfigError,
     LoadFailedError,
     ModelNotFoundError,
     ModelUnavailableError,
@@ -190,6 +193,7 @@ class ModelRepository:
         Raises:
             ControlModeError: the repository is not under explicit control.
             UnsupportedError: ``files`` came.
+            InvalidConfigError: ``config`` is no configuration.
             ModelNotFoundError: no repository has such a model.
             LoadFailedError: a version did not load; what was served before still is.
         """
@@ -198,6 +202,11 @@ class ModelRepository:
             raise UnsupportedError(
                 f"files came with the load of model {name!r}, expected them in the repository"
             )
+        if config is not None:
+            try:
+                parse_override(config)
+            except LoadError as error:
+                raise InvalidConfigError(f"model {name!r} did not load: {error}") from None
         self._reloader.load(name, config)
 
     def unload(self, name: str, unload_dependents: bool = False) -> None:
