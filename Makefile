@@ -120,7 +120,7 @@ fuzz: apt-test ## each fuzz target for FUZZ_SECONDS, from the corpus kept here
 	  mkdir -p $$grown
 	  echo "==> fuzzing $$name for $(FUZZ_SECONDS) s"
 	  $(BUILD)/csrc/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
-	    -print_final_stats=1 -artifact_prefix=$$grown- $$grown csrc/fuzz/corpus/$$name >$$grown.log 2>&1 \
+	    -print_final_stats=1 -artifact_prefix=$$grown- $$grown csrc/fuzz/corpus/$${name%_fuzz} >$$grown.log 2>&1 \
 	    || (cat $$grown.log; exit 1)
 	  grep --max-count=1 stat::number_of_executed_units $$grown.log
 	done

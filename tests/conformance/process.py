@@ -34,6 +34,7 @@ class Running:
     ready: dict[str, Any]
     """Its log's line "ready"."""
     log: list[str] = field(default_factory=list)
+    told_to_end: bool = False
 
     @property
     def grpc(self) -> str:
@@ -46,6 +47,11 @@ class Running:
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(self.grpc, OPTIONS)
 
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Tell it to end, which is for :func:`serve` to do otherwise."""
+        self.told_to_end = True
+        self.process.send_signal(number)
+
     def events(self) -> list[str]:
         """Names of what the log told so far."""
         lines = list(self.log)
@@ -54,8 +60,7 @@ class Running:
 
 @contextmanager
 def serve(folder: Path, *flags: str, status: int = 0) -> Iterator[Running]:
-    """Serve ``folder`` on free ports; the process must end with ``status``, by SIGTERM if it has
-    not ended before."""
+    """Serve ``folder`` on free ports; the process must end with ``status``."""
     command = [sys.executable, "-m", "penstock", "serve", str(folder), "--grpc-port", "0"]
     command += ["--http-port", "0", "--log-format", "json", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -77,10 +82,11 @@ def serve(folder: Path, *flags: str, status: int = 0) -> Iterator[Running]:
     # Goes on reading, or the server would wait for a full pipe.
     reader = threading.Thread(target=log.extend, args=(process.stdout,), daemon=True)
     reader.start()
+    running = Running(process, event, log)
     try:
-        yield Running(process, event, log)
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        yield running
+        if not running.told_to_end:
+            running.end()
         ended = process.wait(DEADLINE_S)
     finally:
         process.kill()

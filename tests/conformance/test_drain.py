@@ -35,7 +35,7 @@ def test_all_that_is_in_flight_is_answered(models: Path, start: Start) -> None:
         call = wire.method(channel)
         futures = [call.future(slow(150), timeout=20) for _ in range(16)]
         time.sleep(0.1)
-        own.process.terminate()
+        own.end()
         assert {future.code() for future in futures} == {OK}
         assert own.process.wait(20) == 0
         host, _, port = own.grpc.rpartition(":")
@@ -49,7 +49,7 @@ def test_an_idle_server_ends_at_once(models: Path, start: Start, number: signal.
     with start(models, *FEW) as own, own.channel() as channel:
         wire.infer(channel, wire.full("echo_fp32", 1))
         began = time.monotonic()
-        own.process.send_signal(number)
+        own.end(number)
         assert own.process.wait(10) == 0
         assert time.monotonic() - began < 5
 
@@ -60,7 +60,7 @@ def test_goaway_then_the_answer_then_the_end(models: Path, start: Start) -> None
         infer = wire.SERVICE + "ModelInfer"
         connection.send(connection.call(1, infer, http2.message(slow(600))))
         time.sleep(0.1)
-        own.process.terminate()
+        own.end()
         assert connection.until(lambda: connection.goaway)
         assert connection.goaway is not None
         assert connection.goaway[1] == http2.NO_ERROR
@@ -76,7 +76,7 @@ def test_a_call_that_crosses_the_goaway_is_told_or_answered(models: Path, start:
         infer = wire.SERVICE + "ModelInfer"
         connection.send(connection.call(1, infer, http2.message(slow(400))))
         time.sleep(0.1)
-        own.process.terminate()
+        own.end()
         assert connection.until(lambda: connection.goaway)
         with contextlib.suppress(ConnectionError):
             connection.send(connection.call(3, infer, http2.message(slow(0))))
@@ -96,7 +96,7 @@ def test_readiness_turns_false_while_the_rest_goes_on(models: Path, start: Start
         )
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         time.sleep(0.1)
-        own.process.terminate()
+        own.end()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"http://{own.http}/v2/health/ready", timeout=5)
@@ -114,7 +114,7 @@ def test_a_stream_that_is_open_gets_its_answers(models: Path, start: Start) -> N
         call = wire.stream(channel, iter(outgoing.get, None))
         outgoing.put(wire.full("slow", 300, id="last"))
         time.sleep(0.1)
-        own.process.terminate()
+        own.end()
         assert next(call).infer_response.id == "last"
         outgoing.put(None)
         with contextlib.suppress(grpc.RpcError):
@@ -127,7 +127,7 @@ def test_who_takes_longer_than_the_drain_may_is_cut_off(models: Path, start: Sta
     with start(models, *flags) as own, own.channel() as channel:
         running = wire.method(channel).future(slow(1_500), timeout=20)
         time.sleep(0.1)
-        own.process.terminate()
+        own.end()
         assert running.code() == grpc.StatusCode.UNAVAILABLE
     assert "drain_timed_out" in own.events()
 
@@ -136,10 +136,10 @@ def test_a_second_signal_ends_it_at_once(models: Path, start: Start) -> None:
     with start(models, *FEW, status=143) as own, own.channel() as channel:
         running = wire.method(channel).future(slow(5_000), timeout=20)
         time.sleep(0.2)
-        own.process.terminate()
+        own.end()
         time.sleep(0.3)
         began = time.monotonic()
-        own.process.terminate()
+        own.end()
         own.process.wait(10)
         assert time.monotonic() - began < 2
         assert running.code() == grpc.StatusCode.UNAVAILABLE

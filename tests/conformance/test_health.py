@@ -95,5 +95,5 @@ def test_watch_follows_a_model_and_the_server(models: Path, start: Start) -> Non
         assert next(model).status == SERVING
         client.unload_model("whole")
         assert next(model).status in (NOT_SERVING, SERVICE_UNKNOWN)
-        own.process.terminate()
+        own.end()
         assert next(server).status == NOT_SERVING

@@ -18,6 +18,7 @@ from penstock._native.engine import Engine, RequestError
 from penstock.repository import (
     ControlModeError,
     IndexEntry,
+    InvalidConfigError,
     LoadFailedError,
     ModelNotFoundError,
     ModelRepository,
@@ -344,7 +345,7 @@ class TestLoading:
         assert len(fake.added) == 1
         repository.load("m")
         assert repository.get("m").spec.batching.max_batch_size == 4
-        with pytest.raises(LoadFailedError, match="the config of the load request"):
+        with pytest.raises(InvalidConfigError, match="the config of the load request"):
             repository.load("m", "{")
         assert answer(fake) == 1
 
