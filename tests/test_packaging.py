@@ -88,7 +88,17 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """The names in the source distribution of this checkout."""
     folder = tmp_path_factory.mktemp("sdist")
     subprocess.run(
-        [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", folder, ROOT],
+        [
+            sys.executable,
+            "-m",
+            "build",
+            "--sdist",
+            "--no-isolation",
+            "-x",
+            "--outdir",
+            folder,
+            ROOT,
+        ],
         check=True,
         capture_output=True,
     )

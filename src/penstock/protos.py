@@ -96,7 +96,7 @@ def _methods(service: Any) -> tuple[Method, ...]:
 
 
 def file_of(symbol: str) -> str | None:
-    """Name of the file that declares a message, field, enum, service or method."""
+    """Name of the file that declares a message, field, enum or value, service or method."""
     return _declarations().get(symbol)
 
 
@@ -105,12 +105,19 @@ def _declarations() -> Mapping[str, str]:
     """File by full name; a descriptor pool does not find methods by name."""
     found: dict[str, str] = {}
 
+    def declare_enum(enum: Any, file: str) -> None:
+        found[enum.full_name] = file
+        # As in C++, values belong to the scope around their enum.
+        scope = enum.full_name.rpartition(".")[0]
+        for value in enum.values:
+            found[f"{scope}.{value.name}"] = file
+
     def declare_message(message: Any, file: str) -> None:
         found[message.full_name] = file
         for field in message.fields:
             found[field.full_name] = file
         for enum in message.enum_types:
-            found[enum.full_name] = file
+            declare_enum(enum, file)
         for nested in message.nested_types:
             declare_message(nested, file)
 
@@ -119,7 +126,7 @@ def _declarations() -> Mapping[str, str]:
         for message in file.message_types_by_name.values():
             declare_message(message, name)
         for enum in file.enum_types_by_name.values():
-            found[enum.full_name] = name
+            declare_enum(enum, name)
         for service in file.services_by_name.values():
             found[service.full_name] = name
             for method in service.methods:

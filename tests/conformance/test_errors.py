@@ -21,7 +21,7 @@ UNREADABLE = {CODE.INTERNAL, CODE.CANCELLED, CODE.UNKNOWN, CODE.UNAVAILABLE, INV
 def goes_on(channel: grpc.Channel) -> Iterator[None]:
     """The same connection serves on."""
     yield
-    np.testing.assert_array_equal(wire.answer(wire.infer(channel, base())), 2 * GOOD)
+    np.testing.assert_array_equal(wire.by_name(wire.infer(channel, base()))["sum"], 2 * GOOD)
 
 
 def outcome(channel: grpc.Channel, message: Any) -> tuple[grpc.StatusCode, str]:
@@ -134,4 +134,4 @@ def test_many_bad_requests_among_good_ones(channel: grpc.Channel, strict: bool) 
             assert future.code() in (INVALID, MISSING)
         else:
             response = pb.ModelInferResponse.FromString(future.result())
-            np.testing.assert_array_equal(wire.answer(response), 2 * GOOD)
+            np.testing.assert_array_equal(wire.by_name(response)["sum"], 2 * GOOD)
