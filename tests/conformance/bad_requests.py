@@ -183,6 +183,7 @@ BAD: dict[str, tuple[Any, grpc.StatusCode, tuple[str, ...]]] = {
 LENIENT: dict[str, set[grpc.StatusCode]] = {
     "dimensions that overflow to what is right": {INVALID, CODE.UNAVAILABLE},
     "duplicated input": {INVALID, CODE.INTERNAL},
+    "more contents than inputs": {CODE.OK, INVALID},
     "version beyond any": {INVALID, MISSING},
     "version that is no number": {INVALID},
     "model without a name": {INVALID, MISSING},
