@@ -1,6 +1,7 @@
 #include "server/inference_service.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "grpc/call.h"
@@ -48,13 +49,13 @@ class InferenceService::Worker final : public serving::Sink {
  public:
   Worker(InferenceService& service, unsigned thread, unsigned threads)
       : control(service.control_, thread, threads), service_(service) {}
-  void attach(grpc::Worker& transport) { transport_ = &transport; }
-  grpc::Worker& transport() { return *transport_; }
-  bool attached() const { return transport_ != nullptr; }
+  void attach(grpc::Worker& transport) { transport_.store(&transport, std::memory_order_release); }
+  grpc::Worker& transport() { return *transport_.load(std::memory_order_acquire); }
+  bool attached() const { return transport_.load(std::memory_order_acquire) != nullptr; }
 
   TransportRequest& take_request() {
     if (free_.empty()) {
-      auto fresh = std::make_unique<TransportRequest>(service_, *transport_);
+      auto fresh = std::make_unique<TransportRequest>(service_, transport());
       fresh->sink = this;
       fresh->place = all_.size();
       all_.push_back(std::move(fresh));
@@ -66,9 +67,9 @@ class InferenceService::Worker final : public serving::Sink {
   }
 
   void recycle(TransportRequest& request) {
-    if (request.armed()) transport_->disarm(request);
-    if (request.body.capacity() > 0) transport_->give_buffer(std::move(request.body));
-    if (request.answer.capacity() > 0) transport_->give_buffer(std::move(request.answer));
+    if (request.armed()) transport().disarm(request);
+    if (request.body.capacity() > 0) transport().give_buffer(std::move(request.body));
+    if (request.answer.capacity() > 0) transport().give_buffer(std::move(request.answer));
     if (free_.size() >= kPooled) {
       all_.back()->place = request.place;
       std::swap(all_[request.place], all_.back());
@@ -98,7 +99,7 @@ class InferenceService::Worker final : public serving::Sink {
       last = next;
     }
     last->next = nullptr;
-    transport_->post(first, last);
+    transport().post(first, last);
   }
 
   ControlCalls control;
@@ -109,7 +110,7 @@ class InferenceService::Worker final : public serving::Sink {
 
  private:
   InferenceService& service_;
-  grpc::Worker* transport_ = nullptr;
+  std::atomic<grpc::Worker*> transport_ = nullptr;
   std::vector<std::unique_ptr<TransportRequest>> all_;
   std::vector<TransportRequest*> free_;
   std::uint64_t epoch_ = 0;
@@ -165,20 +166,22 @@ void InferenceService::on_half_close(grpc::Call& call) {
   call.finish({});
 }
 
-void InferenceService::on_gone(grpc::Call& call, grpc::Gone) {
+void InferenceService::on_gone(grpc::Call& call, grpc::Gone why) {
+  const auto reason =
+      why == grpc::Gone::kDeadline ? serving::Refusal::kExpired : serving::Refusal::kCancelled;
   Worker& worker = of(call.worker());
   if (call.method() >= kFirstControl) {
     worker.control.on_gone(call);
   } else if (call.method() == kModelInfer) {
     if (call.context != nullptr) {
-      abandon(worker, *static_cast<TransportRequest*>(call.context), serving::Refusal::kCancelled);
+      abandon(worker, *static_cast<TransportRequest*>(call.context), reason);
     }
   } else if (const std::unique_ptr<InferStream> stream(static_cast<InferStream*>(call.context));
              stream != nullptr) {
     while (stream->open != nullptr) {
       TransportRequest& request = *stream->open;
       stream->remove(request);
-      abandon(worker, request, serving::Refusal::kCancelled);
+      abandon(worker, request, reason);
     }
   }
 }
@@ -233,8 +236,9 @@ void InferenceService::collect(Worker& worker, TransportRequest& request) {
   request.batch_key = request.bound.batch_key;
   request.version->prepare(request);
   // The transport watches over grpc-timeout itself.
-  if (request.deadline < request.call->deadline()) {
-    request.worker.arm(request, request.deadline);
+  if (const Nanos until = std::min(request.deadline, request.leaves_queue_at);
+      until < request.call->deadline()) {
+    request.worker.arm(request, until);
   }
   request.pending = true;
   worker.pending.push_back(&request);
@@ -348,23 +352,32 @@ void InferenceService::on_posted(grpc::Worker& transport, grpc::Posted* item) {
   worker.control.on_answer(*control);
 }
 
+/// Null for a call that there never was.
+grpc::Worker* InferenceService::worker_of(std::uint64_t call) {
+  if (workers_.empty()) return nullptr;
+  Worker& worker = *workers_[call % workers_.size()];
+  return worker.attached() ? &worker.transport() : nullptr;
+}
+
 void InferenceService::control_send(std::uint64_t call, Buffer message) {
+  grpc::Worker* const worker = worker_of(call);
+  if (worker == nullptr) return;
   auto answer = std::make_unique<ControlAnswer>();
   answer->call = call;
   answer->message = std::move(message);
-  grpc::Worker& worker = workers_[call % workers_.size()]->transport();
   ControlAnswer* const item = answer.release();
-  worker.post(item, item);
+  worker->post(item, item);
 }
 
 void InferenceService::control_finish(std::uint64_t call, Status status) {
+  grpc::Worker* const worker = worker_of(call);
+  if (worker == nullptr) return;
   auto answer = std::make_unique<ControlAnswer>();
   answer->call = call;
   answer->finish = true;
   answer->status = std::move(status);
-  grpc::Worker& worker = workers_[call % workers_.size()]->transport();
   ControlAnswer* const item = answer.release();
-  worker.post(item, item);
+  worker->post(item, item);
 }
 
 }  // namespace penstock::server

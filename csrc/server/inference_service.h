@@ -40,6 +40,7 @@ class InferenceService final : public grpc::Service {
   class Worker;  // what one transport thread keeps
 
   Worker& of(grpc::Worker& worker);
+  grpc::Worker* worker_of(std::uint64_t call);
   void begin(grpc::Call& call, Buffer message, InferStream* stream);
   void collect(Worker& worker, TransportRequest& request);
   void answer(Worker& worker, TransportRequest& request);

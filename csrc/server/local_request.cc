@@ -1,5 +1,6 @@
 #include "server/local_request.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -9,10 +10,19 @@
 
 namespace penstock::server {
 
+/// One for all, so that a batch of local requests comes back in one piece.
+class LocalRequest::Finisher final : public serving::Sink {
+ public:
+  void complete(std::span<serving::Request* const> done) override {
+    for (serving::Request* request : done) static_cast<LocalRequest*>(request)->settle();
+  }
+};
+
 void LocalRequest::submit(const std::shared_ptr<LocalRequest>& request,
                           std::shared_ptr<serving::ModelVersion> version, Nanos deadline) {
   LocalRequest& self = *request;
-  self.sink = &self;
+  static Finisher finisher;
+  self.sink = &finisher;
   self.self_ = request;
   self.version = std::move(version);
   self.arrival = steady_now();
@@ -51,8 +61,6 @@ void LocalRequest::write(const oip::InferResponseView& response) {
   }
 }
 
-void LocalRequest::complete(std::span<serving::Request* const>) { settle(); }
-
 void LocalRequest::settle() {
   std::vector<std::pair<Callback, void*>> callbacks;
   // Lives until this returns.
@@ -68,13 +76,21 @@ void LocalRequest::settle() {
 }
 
 bool LocalRequest::wait(Nanos longest) {
+  const Nanos until = saturating_add(steady_now(), longest);
+  const Nanos expires = std::min(deadline, leaves_queue_at);
+  if (expires < until && !wait_until(expires)) drop(serving::Refusal::kExpired);
+  return wait_until(until);
+}
+
+bool LocalRequest::wait_until(Nanos when) {
   std::unique_lock lock(mutex_);
-  const auto done = [this] { return done_; };
-  if (longest == kNever) {
-    settled_.wait(lock, done);
+  const auto is_done = [this] { return done_; };
+  if (when == kNever) {
+    settled_.wait(lock, is_done);
     return true;
   }
-  return settled_.wait_for(lock, std::chrono::nanoseconds(longest), done);
+  const std::chrono::steady_clock::time_point moment{std::chrono::nanoseconds(when)};
+  return settled_.wait_until(lock, moment, is_done);
 }
 
 bool LocalRequest::done() const {
@@ -82,10 +98,12 @@ bool LocalRequest::done() const {
   return done_;
 }
 
-void LocalRequest::cancel() {
-  if (!version->cancel(*this, serving::Refusal::kCancelled)) return;
+void LocalRequest::cancel() { drop(serving::Refusal::kCancelled); }
+
+void LocalRequest::drop(serving::Refusal why) {
+  if (!version->cancel(*this, why)) return;
   serving::Admission admission;
-  admission.refusal = serving::Refusal::kCancelled;
+  admission.refusal = why;
   status = serving::refusal_status(version->signature(), *this, admission, steady_now());
   settle();
 }

@@ -14,9 +14,7 @@ namespace penstock::server {
 
 /// Kept alive by itself until it is answered, so that who asked may lose
 /// interest.
-class LocalRequest final : public serving::Request,
-                           public serving::Sink,
-                           public std::enable_shared_from_this<LocalRequest> {
+class LocalRequest final : public serving::Request {
  public:
   struct Output {
     std::string name;
@@ -34,9 +32,9 @@ class LocalRequest final : public serving::Request,
 
   /// Copies the outputs and nothing of their wrapping.
   void write(const oip::InferResponseView& response) override;
-  void complete(std::span<serving::Request* const> done) override;
 
-  /// False if it is not answered within `longest` (kNever: waits for ever).
+  /// False if it is not answered within `longest` (kNever: waits for ever). Whoever
+  /// waits ends it when its deadline passes in the queue.
   bool wait(Nanos longest);
   bool done() const;
   /// Takes it out of the queue; one that runs is computed all the same.
@@ -47,6 +45,10 @@ class LocalRequest final : public serving::Request,
   std::vector<Output> outputs;
 
  private:
+  class Finisher;
+
+  bool wait_until(Nanos when);
+  void drop(serving::Refusal why);
   void settle();
 
   /// Guards what follows.

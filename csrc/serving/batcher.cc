@@ -9,6 +9,10 @@ namespace {
 /// requests with deadlines overtake it, but not for ever.
 constexpr Nanos kPatience = kSecond;
 
+/// A sleeping executor wakes late, and costs vary: a batch held back for company
+/// begins this much, or a quarter of its cost, before it must.
+constexpr Nanos kMargin = kMillisecond;
+
 /// After every key there can be.
 constexpr QueueKey kLast{kNever, static_cast<std::uint64_t>(-1)};
 
@@ -72,7 +76,8 @@ DynamicBatcher::DynamicBatcher(const BatchingOptions& options)
 std::uint32_t DynamicBatcher::level_of(std::uint64_t priority) const {
   if (options_.priority_levels == 0) return 0;
   if (priority == 0 || priority > options_.priority_levels) {
-    priority = std::max<std::uint32_t>(options_.default_priority_level, 1);
+    priority =
+        std::clamp<std::uint32_t>(options_.default_priority_level, 1, options_.priority_levels);
   }
   return static_cast<std::uint32_t>(priority) - 1;
 }
@@ -81,7 +86,7 @@ QueueKey DynamicBatcher::key_of(const QueueItem& item) const {
   if (item.delayed) return {kNever, item.sequence};
   if (options_.preserve_ordering) return {0, item.sequence};
   const Nanos patient = saturating_add(item.arrival, kPatience);
-  return {item.deadline == kNever ? patient : item.deadline, item.sequence};
+  return {std::min({item.deadline, item.leaves_queue_at, patient}), item.sequence};
 }
 
 Bucket* DynamicBatcher::find_bucket(Level& level, std::string_view key) {
@@ -152,8 +157,13 @@ void DynamicBatcher::prepare(QueueItem& item) const {
   }
   item.delayed = false;
   item.patience_ends = saturating_add(item.arrival, timeout);
+  item.leaves_queue_at = kNever;
   if (policy.timeout_action == QueuePolicy::TimeoutAction::kReject) {
-    item.deadline = std::min(item.deadline, item.patience_ends);
+    // The policy limits the wait, as in Triton; the parameter is the client's deadline.
+    item.leaves_queue_at = item.patience_ends;
+    if (policy.allow_timeout_override) {
+      item.deadline = std::min(item.deadline, saturating_add(item.arrival, item.timeout));
+    }
   }
   item.deadline = std::min(item.deadline, saturating_add(item.arrival, options_.latency_budget));
 }
@@ -210,8 +220,8 @@ std::int64_t DynamicBatcher::rows_like(const Bucket& bucket) const {
 /// Computing it would be work thrown away: its deadline is over, or will be
 /// before an instance that starts at once can answer.
 bool DynamicBatcher::hopeless(const QueueItem& item, Nanos now) const {
+  if (std::min(item.deadline, item.leaves_queue_at) <= now) return true;
   if (item.deadline == kNever) return false;
-  if (item.deadline <= now) return true;
   return cost_.trusted(now) && item.deadline < now + cost_.predict(item.rows);
 }
 
@@ -252,7 +262,10 @@ std::int64_t DynamicBatcher::rows_to_release(std::int64_t available) const {
 Nanos DynamicBatcher::latest_start(const Bucket& bucket, std::int64_t rows) const {
   const Nanos deadline = bucket.by_due.top()->deadline;
   if (deadline == kNever) return kNever;
-  return deadline - cost_.predict(std::min(rows, capacity_));
+  // What is not known cannot be timed: begin at once.
+  if (!cost_.known()) return 0;
+  const Nanos cost = cost_.predict(std::min(rows, capacity_));
+  return deadline - cost - std::max(kMargin, cost / 4);
 }
 
 bool DynamicBatcher::ripe(const Bucket& bucket, std::int64_t available, Nanos now,
@@ -278,10 +291,16 @@ bool DynamicBatcher::ripe(const Bucket& bucket, std::int64_t available, Nanos no
 Bucket* DynamicBatcher::ripest(Level& level, Nanos now, Release& reason) const {
   Bucket* const first = level.by_head.top();
   if (ripe(*first, rows_like(*first), now, reason)) return first;
+  if (options_.preserve_ordering) return nullptr;
   Bucket* found = nullptr;
   level.by_head.visit_below(kLast, [&](Bucket& bucket) {
-    if (ripe(bucket, rows_like(bucket), now, reason)) found = &bucket;
-    return found == nullptr;
+    Release why;
+    const bool sooner = found == nullptr || bucket.by_due.top_key() < found->by_due.top_key();
+    if (sooner && ripe(bucket, rows_like(bucket), now, why)) {
+      found = &bucket;
+      reason = why;
+    }
+    return true;
   });
   return found;
 }
@@ -301,16 +320,20 @@ bool DynamicBatcher::take(Nanos now, std::vector<QueueItem*>& batch,
       // again at which comes first.
       if (head == nullptr || urgent.by_head.top() != top) continue;
       const std::int64_t available = rows_like(bucket);
+      // Those that have left may have been what made it ripe.
+      if (!ripe(bucket, available, now, reason)) continue;
       std::int64_t room = rows_to_release(available);
       // A single request larger than the size preferred goes alone.
       room = std::max(room, head->rows);
       const std::string key = bucket.key;
-      for (std::size_t i = first; i < levels_.size() && room > 0; ++i) {
+      // From the top: whoever may share the batch and is more urgent goes first.
+      for (std::size_t i = 0; i < levels_.size() && room > 0; ++i) {
         while (room > 0) {
           Bucket* like = find_bucket(levels_[i], key);
           if (like == nullptr || like->by_due.empty()) break;
           QueueItem* next = settle_head(levels_[i], *like, now, expired);
           if (next == nullptr || next->rows > room) break;
+          if (options_.preserve_ordering && levels_[i].by_head.top() != next->bucket) break;
           room -= next->rows;
           extract(*next);
           batch.push_back(next);
@@ -337,7 +360,8 @@ Nanos DynamicBatcher::wake_at(Nanos now) const {
         wake = std::min({wake, saturating_add(bucket.oldest->arrival, options_.queue_delay),
                          latest_start(bucket, rows)});
       }
-      return wake > now;
+      // In order, the first alone decides.
+      return wake > now && !options_.preserve_ordering;
     });
   }
   return std::max(wake, now);
@@ -352,19 +376,24 @@ void DynamicBatcher::finished(std::uint32_t instance, std::int64_t rows, Nanos c
   if (cost > 0) cost_.observe(rows, cost, now);
 }
 
+/// When the first instance is free.
+Nanos DynamicBatcher::free_at(Nanos now) const {
+  Nanos first = kNever;
+  for (const Running& running : running_) {
+    const Nanos until = running.busy ? running.since + cost_.predict(running.rows) : now;
+    first = std::min(first, std::max(until, now));
+  }
+  return first;
+}
+
 /// When `item` would be answered if `rows_ahead` rows ran before it.
 Nanos DynamicBatcher::finish_behind(std::int64_t rows_ahead, const QueueItem& item,
                                     Nanos now) const {
-  Nanos free_at = kNever;
-  for (const Running& running : running_) {
-    const Nanos until = running.busy ? running.since + cost_.predict(running.rows) : now;
-    free_at = std::min(free_at, std::max(until, now));
-  }
   const std::int64_t full_batches = rows_ahead / capacity_;
   const std::int64_t rounds = full_batches / static_cast<std::int64_t>(running_.size());
   const std::int64_t company = std::max<std::int64_t>(queued_rows_ - full_batches * capacity_, 0);
   const std::int64_t own_batch = std::min(capacity_, company + item.rows);
-  return free_at + rounds * cost_.predict(capacity_) + cost_.predict(own_batch);
+  return free_at(now) + rounds * cost_.predict(capacity_) + cost_.predict(own_batch);
 }
 
 /// Rows that run before `item` would, counting no further than `stop_at`.
@@ -393,7 +422,12 @@ Admission DynamicBatcher::forecast(const QueueItem& item, Nanos now) const {
     admission.predicted = alone - item.arrival;
     return admission;
   }
-  const Nanos finish = finish_behind(rows_ahead_of(item, queued_rows_), item, now);
+  // Behind this many rows it is late for certain: no need to count further.
+  const Nanos left = std::max<Nanos>(item.deadline - free_at(now) - cost_.predict(item.rows), 0);
+  const Nanos rounds = std::min<Nanos>(left / std::max<Nanos>(cost_.predict(capacity_), 1) + 1,
+                                       queued_rows_ / capacity_ + 1);
+  const std::int64_t enough = rounds * capacity_ * static_cast<std::int64_t>(running_.size());
+  const Nanos finish = finish_behind(rows_ahead_of(item, enough), item, now);
   admission.predicted = finish - item.arrival;
   admission.refusal = Refusal::kOverload;
   if (finish <= item.deadline) admission.result = Admission::Result::kQueued;

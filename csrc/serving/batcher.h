@@ -70,6 +70,8 @@ struct QueueItem {
   // The batcher's own.
   /// When the queue policy's patience ends: reject or delay then.
   Nanos patience_ends = kNever;
+  /// patience_ends where the policy rejects, else kNever.
+  Nanos leaves_queue_at = kNever;
   std::uint64_t sequence = 0;
   Bucket* bucket = nullptr;
   std::size_t slot = kNotInHeap;
@@ -167,6 +169,7 @@ class DynamicBatcher {
   Nanos latest_start(const Bucket& bucket, std::int64_t rows) const;
   std::int64_t rows_to_release(std::int64_t available) const;
   Admission forecast(const QueueItem& item, Nanos now) const;
+  Nanos free_at(Nanos now) const;
   Nanos finish_behind(std::int64_t rows_ahead, const QueueItem& item, Nanos now) const;
   std::int64_t rows_ahead_of(const QueueItem& item, std::int64_t stop_at) const;
 

@@ -1,5 +1,6 @@
 #include "serving/cost_model.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace penstock::serving {
@@ -9,14 +10,29 @@ constexpr double kForget = 0.98;
 
 }  // namespace
 
+void CostModel::scale(double by) {
+  weight_ *= by;
+  rows_ *= by;
+  rows_squared_ *= by;
+  cost_ *= by;
+  rows_cost_ *= by;
+}
+
 void CostModel::observe(std::int64_t rows, Nanos cost, Nanos now) {
   const auto n = static_cast<double>(rows);
-  const auto t = static_cast<double>(cost);
-  weight_ = weight_ * kForget + 1;
-  rows_ = rows_ * kForget + n;
-  rows_squared_ = rows_squared_ * kForget + n * n;
-  cost_ = cost_ * kForget + t;
-  rows_cost_ = rows_cost_ * kForget + n * t;
+  // What was believed a second ago may have refused everything since: begin anew.
+  if (weight_ > 0 && !trusted(now)) scale(0.02 / weight_);
+  // A pause of the machine is no cost of the model.
+  const double t = weight_ < 4
+                       ? static_cast<double>(cost)
+                       : std::min(static_cast<double>(cost),
+                                  4.0 * static_cast<double>(std::max<Nanos>(predict(rows), 1)));
+  scale(kForget);
+  weight_ += 1;
+  rows_ += n;
+  rows_squared_ += n * n;
+  cost_ += t;
+  rows_cost_ += n * t;
   observed_at_ = now;
 }
 

@@ -30,6 +30,8 @@ class CostModel {
   bool known() const { return weight_ > 0; }
 
  private:
+  void scale(double by);
+
   double weight_ = 0;
   double rows_ = 0;
   double rows_squared_ = 0;

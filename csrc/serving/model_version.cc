@@ -83,15 +83,7 @@ bool ModelVersion::take(std::uint32_t instance, Batch& batch) {
   for (;;) {
     const Nanos now = steady_now();
     const bool got = batcher_.take(now, items, expired, batch.reason);
-    if (!expired.empty()) {
-      refused_[index(Refusal::kExpired)] += expired.size();
-      // Their sinks are not called under the lock: they may take others.
-      if (got) running_requests_ += items.size();
-      lock.unlock();
-      refuse_expired(expired, now);
-      lock.lock();
-      if (got) running_requests_ -= items.size();
-    }
+    refused_[index(Refusal::kExpired)] += expired.size();
     if (got) {
       batch.requests.clear();
       batch.rows = 0;
@@ -104,10 +96,19 @@ bool ModelVersion::take(std::uint32_t instance, Batch& batch) {
       released_[index(batch.reason)] += 1;
       running_requests_ += items.size();
       batcher_.started(instance, batch.rows, now);
-      const bool more = idle_ > 0 && batcher_.wake_at(now) <= now;
+      // Somebody must keep the time for what stays behind.
+      const bool more = idle_ > 0 && batcher_.wake_at(now) < sleeping_until_;
       lock.unlock();
       if (more) work_.notify_one();
+      // Not under the lock: their sinks may take others.
+      refuse_expired(expired, now);
       return true;
+    }
+    if (!expired.empty()) {
+      lock.unlock();
+      refuse_expired(expired, now);
+      lock.lock();
+      continue;
     }
     const Nanos wake = batcher_.wake_at(now);
     if (wake == kNever && batcher_.draining()) return false;
@@ -121,6 +122,8 @@ bool ModelVersion::take(std::uint32_t instance, Batch& batch) {
       work_.wait_until(lock, until);
     }
     idle_ -= 1;
+    // The others may sleep for longer than this one did.
+    sleeping_until_ = kNever;
   }
 }
 

@@ -1,5 +1,6 @@
 #include "serving/refusal.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 
@@ -17,7 +18,8 @@ std::string milliseconds(Nanos span) {
 Status refusal_status(const oip::Signature& signature, const QueueItem& item,
                       const Admission& admission, Nanos now) {
   const std::string model = "model '" + signature.model + "' version " + signature.version;
-  const std::string allowed = milliseconds(item.deadline - item.arrival);
+  const std::string allowed =
+      milliseconds(std::min(item.deadline, item.leaves_queue_at) - item.arrival);
   switch (admission.refusal) {
     case Refusal::kQueueFull:
       return {Code::kResourceExhausted, model + ": the queue is full (limit " +

@@ -117,7 +117,7 @@ def test_a_model_that_fails(channel: grpc.Channel) -> None:
 
 
 def test_classes_of_what_has_none(ours: Running, channel: grpc.Channel) -> None:
-    """Not for others: Triton 2.60 divides by the size of an element and dies of it."""
+    """Not for others: Triton 2.51 divides by the size of an element and dies of it."""
     message = wire.request("blob", "BYTES", np.array([[b"a"]], object))
     message.outputs.add(name="y").parameters["classification"].int64_param = 1
     assert outcome(channel, message)[0] == INVALID

@@ -99,10 +99,13 @@ def test_a_fault_of_the_connection(address: str, strict: bool, name: str) -> Non
     make, code = FAULTS[name]
     with Connection(address) as connection:
         connection.send(make(connection))
+        if not strict:
+            # Some servers overlook some of these.
+            connection.until(lambda: connection.closed, timeout_s=0.3)
+            return
         connection.until(lambda: connection.goaway)
-        if strict:
-            assert connection.goaway is not None
-            assert connection.goaway[1] == code
+        assert connection.goaway is not None
+        assert connection.goaway[1] == code
         connection.until(lambda: connection.closed)
         assert connection.closed
 
@@ -125,17 +128,17 @@ STREAM_FAULTS: dict[str, Callable[[Connection], bytes]] = {
 def test_a_fault_of_one_stream(address: str, strict: bool, name: str) -> None:
     with Connection(address) as connection:
         connection.send(STREAM_FAULTS[name](connection))
-        connection.until(lambda: connection.streams[1].over or connection.goaway)
+        connection.until(lambda: connection.streams[1].over or connection.goaway, 10 * strict + 0.3)
         if connection.goaway:
             assert not strict, "the whole connection ended"
             return
         stream = connection.streams[1]
-        assert stream.reset or stream.status != "0"
+        assert stream.reset or stream.status != "0" or not strict
         connection.send(connection.call(3, INFER, BODY))
         assert connection.wait(3).status == "0"
 
 
-def test_no_preface(address: str) -> None:
+def test_no_preface(address: str, strict: bool) -> None:
     for opening in (
         b"GET /v2/health/live HTTP/1.1\r\nhost: here\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
@@ -145,8 +148,8 @@ def test_no_preface(address: str) -> None:
     ):
         with Connection(address, preface=False) as connection:
             connection.send(opening)
-            connection.until(lambda connection=connection: connection.closed)
-            assert connection.closed
+            connection.until(lambda c=connection: c.closed, timeout_s=10 * strict + 0.3)
+            assert connection.closed or not strict
 
 
 def test_more_calls_than_a_connection_may_have(ours: Any, address: str) -> None:
@@ -192,11 +195,11 @@ FLOODS: dict[str, Callable[[Connection], Callable[[int], bytes]]] = {
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_floods_harm_nobody(address: str, channel: grpc.Channel, name: str) -> None:
+def test_floods_harm_nobody(address: str, strict: bool, channel: grpc.Channel, name: str) -> None:
     with Connection(address) as connection:
         flood(connection, FLOODS[name](connection))
         wire.infer(channel, wire.full("echo_fp32", 2))
-        if name == "continuations":
+        if strict and name == "continuations":
             connection.until(lambda: connection.closed)
             assert connection.closed
 

@@ -1,4 +1,4 @@
-"""HTTP/2 as it may be used: every way to cut a request into frames, and flow control."""
+"""HTTP/2 (RFC 9113) as it may be used: requests cut into any frames, and flow control."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ BODY = http2.message(wire.encoded(wire.request("echo_fp32", "FP32", VALUES)))
 def connection(address: str) -> Iterator[Connection]:
     with Connection(address) as open_connection:
         yield open_connection
+
+
+@pytest.fixture
+def whole_http2(strict: bool) -> None:
+    """Skips for other servers: gRPC C++ takes neither padding nor unknown flags of DATA."""
+    if not strict:
+        pytest.skip("gRPC C++ has not all of HTTP/2")
 
 
 def expect_values(stream: Stream) -> None:
@@ -93,6 +100,13 @@ def test_a_connection_byte_by_byte(address: str) -> None:
         expect_values(connection.wait(1))
 
 
+def test_empty_frames(connection: Connection) -> None:
+    connection.send(open_stream(connection, 1) + frame(DATA, 0, 1) * 3)
+    connection.send(frame(DATA, 0, 1, BODY) + frame(DATA, 0, 1) + frame(DATA, END_STREAM, 1))
+    expect_values(connection.wait(1))
+
+
+@pytest.mark.usefixtures("whole_http2")
 def test_empty_and_padded_frames(connection: Connection) -> None:
     padded = bytes([7]) + BODY[:20] + bytes(7)
     connection.send(
@@ -116,6 +130,7 @@ def test_headers_in_many_frames(connection: Connection) -> None:
     expect_values(connection.wait(1))
 
 
+@pytest.mark.usefixtures("whole_http2")
 def test_padded_and_prioritised_headers(connection: Connection) -> None:
     block = connection.headers(INFER)
     priority = struct.pack(">IB", 0, 15)
@@ -129,7 +144,13 @@ def test_what_is_unknown_is_passed_over(connection: Connection) -> None:
     """RFC 9113, 5.5: frame types, settings and flags that nobody has defined."""
     connection.send(frame(0xFA, 0xFF, 0, b"anything") + http2.settings({0xFACE: 7}))
     connection.send(open_stream(connection, 1, flags=END_HEADERS | 0x40))
-    connection.send(frame(0xFB, 0, 1, b"") + frame(DATA, END_STREAM | 0x80, 1, BODY))
+    connection.send(frame(0xFB, 0, 1, b"") + frame(DATA, END_STREAM, 1, BODY))
+    expect_values(connection.wait(1))
+
+
+@pytest.mark.usefixtures("whole_http2")
+def test_unknown_flags_of_data(connection: Connection) -> None:
+    connection.send(open_stream(connection, 1) + frame(DATA, END_STREAM | 0x80, 1, BODY))
     expect_values(connection.wait(1))
 
 
@@ -232,11 +253,12 @@ def test_frames_are_no_larger_than_the_client_takes(address: str) -> None:
         assert max(stream.frames) <= http2.DEFAULT_FRAME
 
 
-def test_a_reset_call_is_forgotten(connection: Connection) -> None:
+def test_a_reset_call_is_forgotten(connection: Connection, strict: bool) -> None:
     slow = http2.message(wire.encoded(wire.full("slow", 50)))
     connection.send(connection.call(1, INFER, slow) + http2.reset(1))
     # Frames that were on their way when the reset was: section 5.1, "closed".
     connection.send(window_update(1, 100))
     connection.send(connection.call(3, INFER, BODY))
     expect_values(connection.wait(3))
-    assert not connection.streams[1].over
+    if strict:
+        assert not connection.streams[1].over

@@ -353,3 +353,130 @@ def test_warm_up_needs_sizes_for_dynamic_dimensions() -> None:
     instance.warm_up(backend, 4, [(3,)])
     assert backend.batches == [4]
     assert version.statistics()["execution_count"] == 0
+
+
+class Odd(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text either")
+
+
+class Bare(RequestError):
+    def __init__(self) -> None:  # without its base's
+        pass
+
+
+@pytest.mark.parametrize("error", [Odd(), Bare(), SystemExit(3), KeyboardInterrupt()])
+def test_whatever_a_backend_raises_its_executor_goes_on(error: BaseException) -> None:
+    fail = True
+
+    def run(batch: Batch) -> None:
+        if fail:
+            raise error
+        batch.set_output(0, batch.input(0))
+
+    with running(spec(), Call(run)) as version:
+        with pytest.raises(RequestError) as answered:
+            submit(version, {"x": rows(1)}).result(5)
+        assert answered.value.code == 13
+        fail = False
+        np.testing.assert_array_equal(submit(version, {"x": rows(1)}).result(5)["y"], rows(1))
+
+
+def test_a_model_does_not_see_what_the_scheduler_reads() -> None:
+    seen: list[dict[str, object]] = []
+
+    def run(batch: Batch) -> None:
+        seen.append(dict(batch.parameters))
+        batch.set_output(0, batch.input(0))
+
+    parameters = {"a": 1, "priority": 7, "timeout": 5_000_000, "slice": "gold"}
+    with running(spec(parameters_matter=True), Call(run)) as version:
+        submit(version, {"x": rows(1)}, parameters=parameters).result(5)
+    assert seen == [{"a": 1}]
+
+
+def test_arrays_outlive_their_batch() -> None:
+    kept: list[np.ndarray] = []
+
+    def run(batch: Batch) -> None:
+        kept.append(batch.input(0))
+        batch.set_output(0, kept[-1])
+
+    with running(spec(dims=(-1,), max_batch_size=1), Call(run)) as version:
+        for columns in (1, 1_000, 1_000_000):
+            submit(version, {"x": np.ones((1, columns), np.float32)}).result(5)
+    del version
+    gc.collect()
+    # What they hold now is no promise; that they can be read is.
+    assert [array.shape for array in kept] == [(1, 1), (1, 1_000), (1, 1_000_000)]
+    assert all(np.isfinite(array.sum()) for array in kept)
+
+
+def test_a_batch_is_over_when_its_instance_is() -> None:
+    kept: list[Batch] = []
+
+    def run(batch: Batch) -> None:
+        kept.append(batch)
+        batch.set_output(0, batch.input(0))
+
+    with running(spec(), Call(run)) as version:
+        submit(version, {"x": rows(1)}).result(5)
+    with pytest.raises(RuntimeError, match=r"inside Backend\.run only"):
+        kept[0].input(0)
+
+
+def test_an_instance_runs_once_at_a_time() -> None:
+    backend = Doubler()
+    with running(spec(), backend) as version:
+        submit(version, {"x": rows(1)}).result(5)
+        with pytest.raises(RuntimeError, match="running already"):
+            version.instance(0).run(backend)
+        with pytest.raises(RuntimeError, match="running already"):
+            version.instance(0).warm_up(backend, 1)
+
+
+def test_whoever_waits_is_told_of_the_deadline_in_time() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def run(batch: Batch) -> None:
+        entered.set()
+        assert go_on.wait(10)
+        batch.set_output(0, batch.input(0))
+
+    with running(spec(), Call(run)) as version:
+        first = submit(version, {"x": rows(0)})
+        assert entered.wait(5)
+        late = submit(version, {"x": rows(1)}, timeout_s=0.05)
+        with pytest.raises(RequestError, match="deadline"):
+            late.result(5)
+        go_on.set()
+        first.result(5)
+
+
+def test_an_endless_timeout_is_none() -> None:
+    with running(spec(), Doubler()) as version:
+        submit(version, {"x": rows(1)}, timeout_s=float("inf")).result(float("inf"))
+        with pytest.raises(ValueError, match="nan"):
+            submit(version, {"x": rows(1)}, timeout_s=float("nan"))
+
+
+def test_nothing_happens_to_calls_that_never_were() -> None:
+    for threads in (0, 1):
+        engine = Engine(transport_threads=threads)
+        engine.control_send(7, b"hello")
+        engine.control_finish(7, 0, "")
+
+
+def test_parameters_of_every_integer_type() -> None:
+    seen: list[dict[str, object]] = []
+
+    def run(batch: Batch) -> None:
+        seen.append(dict(batch.parameters))
+        batch.set_output(0, batch.input(0))
+
+    with running(spec(parameters_matter=True), Call(run)) as version:
+        parameters = {"n": np.int64(3), "big": 2**64 - 1}
+        submit(version, {"x": rows(1)}, parameters=parameters).result(5)
+        with pytest.raises(RequestError, match="beyond 64 bits"):
+            submit(version, {"x": rows(1)}, parameters={"n": 2**64})
+    assert seen == [{"n": 3, "big": 2**64 - 1}]

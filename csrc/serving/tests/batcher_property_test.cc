@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <random>
@@ -65,7 +66,7 @@ struct World {
     const Nanos promised = batcher.wake_at(now);
     const bool got = batcher.take(now, batch, expired, reason);
     for (QueueItem* item : expired) {
-      CHECK(item->deadline < kNever);
+      CHECK(std::min(item->deadline, item->leaves_queue_at) < kNever);
       settle(item, End::kExpired);
     }
     // Sleeping until wake_at() must never sleep through work.
@@ -82,7 +83,8 @@ struct World {
       CHECK(item->batch_key == batch.front()->batch_key);
       CHECK(item->deadline > now);
       // Within its priority, by (deadline, arrival).
-      const Nanos due = item->deadline == kNever ? item->arrival + kSecond : item->deadline;
+      const Nanos due =
+          std::min<Nanos>({item->deadline, item->leaves_queue_at, item->arrival + kSecond});
       const QueueKey key{item->delayed               ? kNever
                          : options.preserve_ordering ? 0
                                                      : due,

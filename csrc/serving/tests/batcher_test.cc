@@ -154,7 +154,7 @@ TEST_CASE("a batch does not wait past a deadline it could meet") {
   a.deadline = bench.now + 5 * kMillisecond;
   REQUIRE(bench.offer(a).queued());
   CHECK_FALSE(bench.take());
-  CHECK(bench.batcher.wake_at(bench.now) == bench.now + 4 * kMillisecond);
+  CHECK(bench.batcher.wake_at(bench.now) == bench.now + 3 * kMillisecond);
   bench.now += 4 * kMillisecond;
   REQUIRE(bench.take());
   CHECK(bench.reason == Release::kDeadline);
@@ -394,6 +394,108 @@ TEST_CASE("a cancelled request frees its place") {
   REQUIRE(bench.take());
   CHECK(bench.batch == Items{&b, &c});
   CHECK_FALSE(bench.batcher.remove(b));
+}
+
+TEST_CASE("a far deadline is no reason to wait longer than those without one") {
+  Bench bench(rows_up_to(1));
+  QueueItem& far = bench.item();
+  far.deadline = bench.now + 60 * kSecond;
+  REQUIRE(bench.offer(far).queued());
+  bench.now += kMillisecond;
+  bench.add();
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&far});
+}
+
+TEST_CASE("the policy's timeout limits the wait, not the computing") {
+  BatchingOptions options = rows_up_to(1);
+  options.default_policy.default_timeout = kMillisecond;
+  Bench bench(options);
+  bench.learn(5 * kMillisecond, 0);
+  QueueItem& a = bench.add();
+  CHECK(a.deadline == kNever);
+  CHECK(a.leaves_queue_at == bench.now + kMillisecond);
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&a});
+  QueueItem& b = bench.add();
+  bench.now += kMillisecond;
+  CHECK_FALSE(bench.take());
+  CHECK(bench.expired == Items{&b});
+}
+
+TEST_CASE("a deadline within the delay is met, whether the cost is known or not") {
+  BatchingOptions options = rows_up_to(8);
+  options.queue_delay = 100 * kMillisecond;
+  Bench bench(options);
+  SUBCASE("unknown") {}
+  SUBCASE("known") { bench.learn(kMicrosecond, 0); }
+  QueueItem& a = bench.item();
+  a.deadline = bench.now + 50 * kMillisecond;
+  REQUIRE(bench.offer(a).queued());
+  // A sleeper wakes a little late.
+  bench.now = bench.batcher.wake_at(bench.now) + 100 * kMicrosecond;
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&a});
+  CHECK(bench.reason == Release::kDeadline);
+}
+
+TEST_CASE("a batch of a lower level takes the more urgent along") {
+  BatchingOptions options = rows_up_to(4);
+  options.priority_levels = 2;
+  options.default_priority_level = 2;
+  options.queue_delay = kMillisecond;
+  Bench bench(options);
+  QueueItem& low = bench.add();
+  bench.now += kMillisecond / 2;
+  QueueItem& high = bench.item();
+  high.priority = 1;
+  REQUIRE(bench.offer(high).queued());
+  bench.now += kMillisecond / 2;
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&high, &low});
+}
+
+TEST_CASE("of several ripe batches the most urgent goes first") {
+  BatchingOptions options = rows_up_to(2);
+  options.queue_delay = kSecond / 2;
+  Bench bench(options);
+  const auto keyed = [&](std::string_view key) -> QueueItem& {
+    QueueItem& fresh = bench.item();
+    fresh.batch_key = key;
+    REQUIRE(bench.offer(fresh).queued());
+    bench.now += kMicrosecond;
+    return fresh;
+  };
+  keyed("lone");
+  QueueItem& a = keyed("a");
+  QueueItem& b = keyed("b");
+  QueueItem& b2 = keyed("b");
+  QueueItem& a2 = keyed("a");
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&a, &a2});
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&b, &b2});
+}
+
+TEST_CASE("preserve_ordering lets no shape overtake another") {
+  BatchingOptions options = rows_up_to(4);
+  options.preserve_ordering = true;
+  Bench bench(options);
+  const auto keyed = [&](std::string_view key) -> QueueItem& {
+    QueueItem& fresh = bench.item();
+    fresh.batch_key = key;
+    REQUIRE(bench.offer(fresh).queued());
+    return fresh;
+  };
+  QueueItem& a = keyed("a");
+  QueueItem& b = keyed("b");
+  QueueItem& a2 = keyed("a");
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&a});
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&b});
+  REQUIRE(bench.take());
+  CHECK(bench.batch == Items{&a2});
 }
 
 TEST_CASE("preserve_ordering ignores deadlines when choosing") {

@@ -48,6 +48,20 @@ TEST_CASE("a model that became slower is learned again") {
   CHECK(model.predict(2) > 17'000);
 }
 
+TEST_CASE("a pause of the machine is not taken for the model's cost") {
+  CostModel model;
+  for (int i = 0; i < 20; ++i) model.observe(4, 300'000, 1);
+  model.observe(4, kSecond, 1);
+  CHECK(model.predict(4) < 400'000);
+}
+
+TEST_CASE("what is observed after a silence counts for more than what was before") {
+  CostModel model;
+  for (int i = 0; i < 100; ++i) model.observe(4, 900'000, 1);
+  model.observe(4, 300'000, 3 * kSecond);
+  CHECK(model.predict(4) < 330'000);
+}
+
 TEST_CASE("an estimate older than a second is not trusted") {
   CostModel model;
   model.observe(1, 1'000, 5 * kSecond);

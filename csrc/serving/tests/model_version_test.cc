@@ -251,6 +251,39 @@ TEST_CASE("a request whose time passes in the queue goes back uncomputed") {
   CHECK(rig.version->stats(0).batches.get() == 0);
 }
 
+TEST_CASE("a full batch wakes whoever sleeps, also after the other has taken one") {
+  const oip::Signature signature = doubler(2);
+  BatchingOptions options = options_for(signature);
+  options.instances = 2;
+  options.queue_delay = 20 * kMillisecond;
+  Rig rig(signature, options);
+  std::vector<std::thread> executors;
+  std::mutex busy;
+  busy.lock();
+  std::atomic<int> took{0};
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    executors.emplace_back([&, i] {
+      Instance instance(rig.version, i);
+      while (instance.next()) {
+        // Whoever is first keeps its batch; the other must serve the rest.
+        if (took++ == 0) busy.lock();
+        instance.complete();
+      }
+    });
+  }
+  REQUIRE(rig.submit(rig.request(1, 1)));
+  while (took == 0) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  REQUIRE(rig.submit(rig.request(1, 1)));
+  REQUIRE(rig.submit(rig.request(1, 1)));
+  rig.sink.wait_for(2);
+  busy.unlock();
+  rig.sink.wait_for(3);
+  rig.version->close();
+  for (std::thread& executor : executors) executor.join();
+  for (const TestRequest& request : rig.requests) CHECK(request.answers == 1);
+}
+
 TEST_CASE("an output that is not what the signature promises is refused") {
   oip::Signature signature = doubler(4);
   signature.outputs[0].dims = {oip::kDynamic};

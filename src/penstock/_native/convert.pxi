@@ -22,18 +22,14 @@ _DTYPES = {
 _SECOND = 1_000_000_000
 
 
-cdef extern from "Python.h":
-    object PyMemoryView_FromMemory(char* memory, Py_ssize_t size, int flags)
-    int PyBUF_READ
-    int PyBUF_WRITE
-
-
 cdef str text_of(string_view view):
     return view.data()[: view.size()].decode("utf-8", "replace")
 
 
 cdef int64_t nanos(seconds) except *:
     """Nanoseconds; infinity, or anything beyond 292 years, is never."""
+    if seconds is not None and seconds != seconds:
+        raise ValueError("a time of nan seconds came, expected a number")
     if seconds is None or seconds >= 9.2e9:
         return kNever
     return <int64_t>(seconds * _SECOND)
@@ -116,12 +112,28 @@ cdef BatchingOptions batching_of(spec, uint32_t max_queued) except *:
     return native
 
 
-cdef object array_over(char* data, size_t size, dtype, shape, bint writable):
-    """An array over the core's memory, which the caller keeps alive."""
+@cython.final
+cdef class CoreMemory:
+    """Memory of the core, kept by whoever looks at it: arrays may outlive their batch."""
+
+    cdef char* data
+    cdef Py_ssize_t size
+    cdef object owner
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.data, self.size, 0, flags)
+
+
+cdef object array_over(char* data, size_t size, dtype, shape, owner):
+    """A writable array over memory that `owner` keeps."""
+    cdef CoreMemory memory
     if size == 0:
         return np.empty(shape, dtype)
-    view = PyMemoryView_FromMemory(data, size, PyBUF_WRITE if writable else PyBUF_READ)
-    return np.frombuffer(view, dtype).reshape(shape)
+    memory = CoreMemory.__new__(CoreMemory)
+    memory.data = data
+    memory.size = size
+    memory.owner = owner
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 cdef object decode_elements(const uint8_t* data, size_t size, shape):

@@ -29,6 +29,7 @@ cdef extern from "<span>" namespace "std" nogil:
 cdef extern from "base/clock.h" namespace "penstock" nogil:
     const int64_t kNever
     int64_t steady_now()
+    int64_t saturating_add(int64_t, int64_t)
 
 
 cdef extern from "base/status.h" namespace "penstock" nogil:
@@ -94,6 +95,7 @@ cdef extern from "oip/infer_request.h" namespace "penstock::oip" nogil:
         ParameterValue()
         ParameterValue(cbool)
         ParameterValue(int64_t)
+        ParameterValue(uint64_t)
         ParameterValue(double)
         ParameterValue(string_view)
     cdef cppclass Parameter:
@@ -106,6 +108,7 @@ cdef extern from "oip/infer_request.h" namespace "penstock::oip" nogil:
         string_view name
         string_view datatype
         Shape shape
+    cbool is_reserved_parameter(string_view)
     cdef cppclass InferRequestView:
         vector[Parameter] parameters
         vector[InputView] inputs

@@ -3,8 +3,10 @@
 """The native core: sockets, HTTP/2, gRPC, queues, batches."""
 
 import logging
+import numbers
 
 cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
@@ -47,6 +49,8 @@ cdef class Engine:
         tls=None,
     ):
         cdef ServerOptions options
+        if self.native.get() != NULL:
+            raise RuntimeError("an Engine is made once")
         options.threads = transport_threads
         options.limits.max_connections = max_connections
         options.limits.max_streams = max_streams
@@ -162,7 +166,6 @@ cdef class Engine:
     def take_control_calls(self):
         cdef vector[ControlEvent] events = self.native.get().control.take()
         cdef size_t i
-        now = steady_now()
         names = {
             <int>ControlKind.kMessage: "message",
             <int>ControlKind.kHalfClose: "half_close",

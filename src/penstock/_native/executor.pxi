@@ -20,19 +20,26 @@ class RequestError(Exception):
 cdef class Batch:
     cdef CInstance* native
     cdef object spec
+    # The instance, while it runs: what `native` points to may be gone later.
+    cdef object owner
     # Arrays that outputs point into until they are scattered.
     cdef list held
 
     def __init__(self):
         raise TypeError("a Batch comes from an Instance")
 
+    cdef CInstance* core(self) except NULL:
+        if self.owner is None:
+            raise RuntimeError("a Batch is valid inside Backend.run only")
+        return self.native
+
     @property
     def rows(self):
-        return self.native.rows()
+        return self.core().rows()
 
     @property
     def static(self):
-        return self.native.is_static()
+        return self.core().is_static()
 
     @property
     def input_count(self):
@@ -41,7 +48,7 @@ cdef class Batch:
     cdef const BatchTensor* input_at(self, Py_ssize_t index) except NULL:
         if not 0 <= index < len(self.spec.inputs):
             raise IndexError(f"input {index} of {len(self.spec.inputs)}")
-        return &self.native.input(index)
+        return &self.core().input(index)
 
     def input_address(self, Py_ssize_t index):
         cdef const BatchTensor* tensor = self.input_at(index)
@@ -58,12 +65,12 @@ cdef class Batch:
         datatype = self.spec.inputs[index].datatype
         if datatype == "BYTES":
             return decode_elements(tensor.data, tensor.bytes, shape)
-        return array_over(<char*>tensor.data, tensor.bytes, _DTYPES[datatype], shape, True)
+        return array_over(<char*>tensor.data, tensor.bytes, _DTYPES[datatype], shape, self.owner)
 
     def output_address(self, Py_ssize_t index):
         if not 0 <= index < len(self.spec.outputs):
             raise IndexError(f"output {index} of {len(self.spec.outputs)}")
-        return <size_t>self.native.output_address(index)
+        return <size_t>self.core().output_address(index)
 
     def set_output(self, Py_ssize_t index, value):
         if not 0 <= index < len(self.spec.outputs):
@@ -90,7 +97,7 @@ cdef class Batch:
         if size > 0:
             view = data
             address = &view[0]
-        cdef Status status = self.native.give_output(
+        cdef Status status = self.core().give_output(
             index, address, size, DimSpan(shape.data(), shape.size())
         )
         if not status.ok():
@@ -105,19 +112,21 @@ cdef class Batch:
 
     @property
     def parameters(self):
-        cdef ParameterSpan parameters = self.native.parameters()
+        # Those that the server acts on are one client's own: no model sees them.
+        cdef ParameterSpan parameters = self.core().parameters()
         cdef size_t i
         return {
             text_of(parameters[i].key): parameter_value(parameters[i])
             for i in range(parameters.size())
+            if not is_reserved_parameter(parameters[i].key)
         }
 
     cdef check_outputs(self):
-        if self.native.outputs_missing() > 0:
+        cdef size_t missing = self.core().outputs_missing()
+        if missing > 0:
             raise RequestError(
                 13,
-                f"model {self.spec.name!r}: the backend gave no value for "
-                f"{self.native.outputs_missing()} of its outputs",
+                f"model {self.spec.name!r}: the backend gave no value for {missing} of its outputs",
             )
 
 
@@ -132,10 +141,23 @@ cdef class Instance:
     def __init__(self):
         raise TypeError("an Instance comes from a Version")
 
+    cdef begin(self):
+        """One thread at a time has the buffers."""
+        if self.batch.owner is not None:
+            raise RuntimeError("this instance is running already")
+        self.batch.owner = self
+
     def run(self, backend):
+        run = backend.run
+        self.begin()
+        try:
+            self.take_batches(run)
+        finally:
+            self.batch.owner = None
+
+    cdef take_batches(self, run):
         cdef CInstance* native = self.native.get()
         cdef bint more
-        run = backend.run
         batch = self.batch
         while True:
             with nogil:
@@ -144,7 +166,7 @@ cdef class Instance:
                 return
             try:
                 run(batch)
-                batch.check_outputs()
+                self.batch.check_outputs()
             except BaseException as error:
                 self.fail(error)
             else:
@@ -154,20 +176,24 @@ cdef class Instance:
             self.batch.held.clear()
 
     cdef fail(self, error):
-        cdef Status status
-        if isinstance(error, RequestError):
-            status = make_status(error.code, error.message)
-        else:
-            _log.error(
-                "model %s version %s failed on a batch of %d rows",
-                self.spec.name,
-                self.spec.version,
-                self.native.get().rows(),
-                exc_info=error,
-            )
-            status = make_status(
-                13, f"model {self.spec.name!r}: {type(error).__name__}: {error}"
-            )
+        # Whatever a model raises, its executor goes on.
+        cdef Status status = make_status(13, f"model {self.spec.name!r}: the backend failed")
+        try:
+            if isinstance(error, RequestError) and 1 <= error.code <= 16:
+                status = make_status(error.code, error.message)
+            else:
+                _log.error(
+                    "model %s version %s failed on a batch of %d rows",
+                    self.spec.name,
+                    self.spec.version,
+                    self.native.get().rows(),
+                    exc_info=error,
+                )
+                status = make_status(
+                    13, f"model {self.spec.name!r}: {type(error).__name__}: {error}"
+                )
+        except BaseException as worse:
+            _log.error("the error of model %s cannot be told", self.spec.name, exc_info=worse)
         with nogil:
             self.native.get().fail(status)
 
@@ -185,16 +211,19 @@ cdef class Instance:
                     f"dimension of {tuple(shape)}"
                 )
             shapes.push_back(tuple(shape))
+        self.begin()
         cdef Status status = self.native.get().begin_warm_up(
             rows, DimsSpan(shapes.data(), shapes.size())
         )
         if not status.ok():
+            self.batch.owner = None
             raise ValueError(status.message().decode())
         try:
             backend.run(self.batch)
             self.batch.check_outputs()
         finally:
             self.batch.held.clear()
+            self.batch.owner = None
 
 
 cdef Instance make_instance(Engine engine, shared_ptr[ModelVersion] version, uint32_t index, spec):

@@ -81,7 +81,10 @@ def submit(Version version not None, inputs, *, parameters=None, timeout_s=None)
             data = b""
         elif spec.datatype == "BYTES":
             datatype = spec.datatype
-            data = encode_elements(array)
+            try:
+                data = encode_elements(array)
+            except (TypeError, UnicodeEncodeError) as error:
+                raise RequestError(3, f"input {name!r} of model {version.spec.name!r}: {error}")
         else:
             datatype = spec.datatype
             if array.dtype != _DTYPES[datatype]:
@@ -117,8 +120,13 @@ def submit(Version version not None, inputs, *, parameters=None, timeout_s=None)
         parameter.key = place_text(native, &offset, key)
         if isinstance(value, bool):
             parameter.value = ParameterValue(<cbool>value)
-        elif isinstance(value, int):
-            parameter.value = ParameterValue(<int64_t>value)
+        elif isinstance(value, numbers.Integral):
+            if not -(1 << 63) <= value < 1 << 64:
+                raise RequestError(3, f"parameter {key.decode()!r} is {value}, beyond 64 bits")
+            if value < 1 << 63:
+                parameter.value = ParameterValue(<int64_t>value)
+            else:
+                parameter.value = ParameterValue(<uint64_t>value)
         elif isinstance(value, float):
             parameter.value = ParameterValue(<double>value)
         elif isinstance(value, str):
@@ -132,7 +140,7 @@ def submit(Version version not None, inputs, *, parameters=None, timeout_s=None)
         native.view.parameters.push_back(parameter)
     cdef int64_t deadline = kNever
     if timeout_s is not None:
-        deadline = steady_now() + nanos(timeout_s)
+        deadline = saturating_add(steady_now(), nanos(timeout_s))
     with nogil:
         CLocalRequest.submit(request.native, version.native, deadline)
     return request
