@@ -12,6 +12,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from tests.conformance import wire
 from tests.conformance.bad_requests import BAD, CODE, GOOD, INVALID, LENIENT, MISSING, UNREAD, base
+from tests.conformance.process import Running
 
 UNREADABLE = {CODE.INTERNAL, CODE.CANCELLED, CODE.UNKNOWN, CODE.UNAVAILABLE, INVALID}
 """What gRPC's libraries answer to bytes that are no message of the method's type."""
