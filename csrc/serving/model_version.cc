@@ -43,6 +43,7 @@ std::size_t ModelVersion::answer_size_hint(std::int64_t rows) const {
 void ModelVersion::submit(std::span<Request* const> requests, Nanos now,
                           std::vector<Request*>& refused, std::vector<Request*>& closed) {
   bool wake = false;
+  std::vector<Admission> reasons;
   {
     const std::lock_guard lock(mutex_);
     for (Request* request : requests) {
@@ -53,12 +54,18 @@ void ModelVersion::submit(std::span<Request* const> requests, Nanos now,
         continue;
       }
       refused_[index(admission.refusal)] += 1;
-      request->status = refusal_status(signature_, *request, admission, now);
       refused.push_back(request);
+      reasons.push_back(admission);
     }
     wake = idle_ > 0 && batcher_.wake_at(now) < sleeping_until_;
   }
   if (wake) work_.notify_one();
+  // Put into words while executors work.
+  const std::size_t first = refused.size() - reasons.size();
+  for (std::size_t i = 0; i < reasons.size(); ++i) {
+    Request& request = *refused[first + i];
+    request.status = refusal_status(signature_, request, reasons[i], now);
+  }
 }
 
 bool ModelVersion::cancel(Request& request, Refusal why) {

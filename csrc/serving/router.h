@@ -51,9 +51,12 @@ class Router {
   Router() : table_(std::make_shared<const RoutingTable>()) {}
 
   void publish(Table table) {
-    const std::lock_guard lock(mutex_);
-    table_ = std::move(table);
-    epoch_.fetch_add(1, std::memory_order_release);
+    {
+      const std::lock_guard lock(mutex_);
+      table_.swap(table);
+      epoch_.fetch_add(1, std::memory_order_release);
+    }
+    // The old one, and what nobody else holds of it, dies outside the lock.
   }
   std::uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   Table snapshot() const {
