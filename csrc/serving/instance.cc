@@ -263,10 +263,16 @@ void Instance::complete() {
   }
   const Nanos done = steady_now();
   const auto span = [](Nanos from, Nanos to) { return static_cast<std::uint64_t>(to - from); };
-  const auto requests = batch_.requests.size();
+  std::size_t requests = 0;
   std::uint64_t total = 0;
   std::uint64_t queued = 0;
   for (const Request* request : batch_.requests) {
+    if (!request->status.ok()) {
+      stats.failure.add(1);
+      stats.failure_ns.add(span(request->arrival, done));
+      continue;
+    }
+    requests += 1;
     total += span(request->arrival, done);
     queued += span(request->arrival, std::max(batch_.taken, request->arrival));
   }

@@ -221,6 +221,25 @@ TEST_CASE("a failing backend fails its batch and nothing else") {
   CHECK(rig.version->stats(0).success.get() == 0);
 }
 
+TEST_CASE("an answer that cannot be written counts as a failure, its neighbour as a success") {
+  oip::Signature signature = doubler(2);
+  signature.outputs[0].datatype = oip::DataType::kBool;  // not to be classified
+  signature.outputs[0].dims = {2 * sizeof(float)};
+  Rig rig(signature, options_for(signature));
+  TestRequest& bad = rig.request(1, 1);
+  bad.bound.classification = {3};
+  TestRequest& good = rig.request(1, 1);
+  REQUIRE(rig.submit(bad));
+  REQUIRE(rig.submit(good));
+  rig.start();
+  rig.sink.wait_for(2);
+  CHECK(bad.status.code() == Code::kInvalidArgument);
+  CHECK(good.status.ok());
+  CHECK(rig.version->stats(0).failure.get() == 1);
+  CHECK(rig.version->stats(0).success.get() == 1);
+  CHECK(rig.version->stats(0).batches.get() == 1);
+}
+
 TEST_CASE("preserve_ordering answers in order however many instances compute") {
   const oip::Signature signature = doubler(2);
   BatchingOptions options = options_for(signature);
