@@ -73,3 +73,43 @@ class ModelSpec:
     instance_count: int = 1
     parameters_matter: bool = False
     """Request parameters reach the model, so they keep batches apart."""
+
+
+MAX_BINS = 32
+"""Bins that a watched feature may have."""
+
+BELOW, ABOVE, MISSING = MAX_BINS, MAX_BINS + 1, MAX_BINS + 2
+"""Where a row of counts keeps what no bin takes: under the lowest reference value (or, of a
+category, any other value), over the highest, NaN."""
+
+SLOTS = MAX_BINS + 3
+"""Length of a feature's row of counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """How the values of one feature are counted; from its reference profile."""
+
+    kind: Literal["numeric", "category"]
+    edges: tuple[float, ...] = ()
+    """Of a numeric feature, strictly increasing, one more than bins: bin i counts values in
+    (edges[i], edges[i + 1]], the first bin edges[0] too."""
+    values: tuple[float | str, ...] = ()
+    """Of a category: bin i counts values[i]. Numbers ascend; strings are of a BYTES tensor."""
+
+    @property
+    def count(self) -> int:
+        """Number of bins, at most MAX_BINS."""
+        return len(self.values) if self.kind == "category" else len(self.edges) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedFeature:
+    """A column of a tensor whose values the core counts."""
+
+    tensor: str
+    role: Literal["input", "output", "class"]
+    """"class": the arg-max of each row of an output."""
+    column: int
+    """Flat index within a row of the tensor; 0 for "class"."""
+    bins: Bins
