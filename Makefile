@@ -127,7 +127,7 @@ fuzz: apt-test ## each fuzz target for FUZZ_SECONDS, from the corpus kept here
 
 .PHONY: bench
 bench: build-test ## the figures of benchmarks/README.md; BENCH="cost latency" for some
-	$(MAKE) -j$(JOBS) -C csrc floor BUILD=$(BUILD)/csrc
+	$(MAKE) -j$(JOBS) -C csrc bench BUILD=$(BUILD)/csrc
 	$(BIN)/python -m benchmarks $(BENCH)
 
 # --- Packages ---------------------------------------------------------------

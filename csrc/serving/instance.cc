@@ -41,6 +41,7 @@ Instance::Instance(std::shared_ptr<ModelVersion> version, std::uint32_t index)
       index_(index),
       batches_(version_->signature().max_batch_size > 0) {
   const oip::Signature& model = signature();
+  if (version_->monitor() != nullptr) monitor_ = &version_->monitor()->instance(index);
   const auto rows = static_cast<std::size_t>(std::max<std::int64_t>(model.max_batch_size, 1));
   inputs_.resize(model.inputs.size());
   input_memory_.resize(model.inputs.size());
@@ -290,7 +291,34 @@ void Instance::complete() {
   size.compute_input_ns.add(span(batch_.taken, gathered_));
   size.compute_infer_ns.add(span(gathered_, inferred));
   size.compute_output_ns.add(span(inferred, done));
+  if (monitor_ != nullptr) {
+    monitor_->time(batch_.requests, batch_.taken, done);
+    if (monitor_->watching()) observe();
+  }
   version_->finish(index_, batch_, done, true);
+}
+
+/// Shows the monitor the batch's tensors.
+void Instance::observe() {
+  const oip::Signature& model = signature();
+  const auto rows = static_cast<std::size_t>(batch_.rows);
+  observed_inputs_.clear();
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const BatchTensor& input = inputs_[i];
+    observed_inputs_.push_back(
+        {model.inputs[i].datatype, {input.data, input.present ? input.bytes : 0}, input.present});
+  }
+  observed_outputs_.clear();
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    const Output& output = outputs_[i];
+    const bool strings = model.outputs[i].datatype == oip::DataType::kBytes;
+    std::span<const std::uint8_t> data{output_memory_[i].data(), rows * output_row_bytes_[i]};
+    if (output.given) {
+      data = {output.data, strings ? output.row_offsets.back() : rows * output.row_bytes};
+    }
+    observed_outputs_.push_back({model.outputs[i].datatype, data, !data.empty()});
+  }
+  monitor_->observe(batch_.rows, observed_inputs_, observed_outputs_);
 }
 
 void Instance::fail(const Status& status) {

@@ -75,6 +75,7 @@ class Instance {
   void gather();
   void write_answer(Request& request, std::int64_t first_row);
   void reset_outputs();
+  void observe();
   Status out_of_memory() const;
 
   std::shared_ptr<ModelVersion> version_;
@@ -88,6 +89,11 @@ class Instance {
   std::vector<Arena> output_memory_;
   std::vector<std::size_t> output_row_bytes_;
   std::vector<Output> outputs_;
+  /// Null if nothing is to be noted.
+  InstanceMonitor* monitor_ = nullptr;
+  // Reused by observe().
+  std::vector<ObservedTensor> observed_inputs_;
+  std::vector<ObservedTensor> observed_outputs_;
   // Reused by write_answer().
   std::vector<oip::OutputView> views_;
   std::vector<std::vector<std::int64_t>> view_shapes_;

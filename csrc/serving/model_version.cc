@@ -15,7 +15,8 @@ std::size_t index(Release reason) { return static_cast<std::size_t>(reason); }
 }  // namespace
 
 ModelVersion::ModelVersion(oip::Signature signature, const BatchingOptions& options,
-                           std::vector<std::vector<std::string>> labels)
+                           std::vector<std::vector<std::string>> labels,
+                           const MonitorOptions& monitor)
     : signature_(std::move(signature)),
       options_(options),
       labels_(std::move(labels)),
@@ -23,6 +24,9 @@ ModelVersion::ModelVersion(oip::Signature signature, const BatchingOptions& opti
   const auto rows = static_cast<std::size_t>(std::max<std::int64_t>(options.max_batch_size, 1));
   for (std::uint32_t i = 0; i < options.instances; ++i) {
     stats_.push_back(std::make_unique<InstanceStats>(rows));
+  }
+  if (monitor.enabled) {
+    monitor_ = std::make_unique<VersionMonitor>(options.instances, monitor.max_slices);
   }
   constexpr std::size_t kPerTensor = 64;  // tags, lengths, datatype, shape
   answer_fixed_bytes_ = kPerTensor + signature_.model.size() + signature_.version.size();

@@ -14,6 +14,7 @@
 #include "base/counter.h"
 #include "oip/signature.h"
 #include "serving/batcher.h"
+#include "serving/monitor.h"
 #include "serving/request.h"
 
 namespace penstock::serving {
@@ -46,7 +47,7 @@ struct Batch {
 class ModelVersion {
  public:
   ModelVersion(oip::Signature signature, const BatchingOptions& options,
-               std::vector<std::vector<std::string>> labels);
+               std::vector<std::vector<std::string>> labels, const MonitorOptions& monitor = {});
 
   const oip::Signature& signature() const { return signature_; }
   std::uint32_t instances() const { return options_.instances; }
@@ -81,6 +82,8 @@ class ModelVersion {
   void finish(std::uint32_t instance, const Batch& batch, Nanos now, bool computed);
 
   InstanceStats& stats(std::uint32_t instance) { return *stats_[instance]; }
+  /// Null if nothing is to be noted.
+  VersionMonitor* monitor() { return monitor_.get(); }
 
   struct QueueSnapshot {
     std::array<std::uint64_t, static_cast<std::size_t>(Refusal::kCount)> refused{};
@@ -101,6 +104,7 @@ class ModelVersion {
   const BatchingOptions options_;
   const std::vector<std::vector<std::string>> labels_;
   std::vector<std::unique_ptr<InstanceStats>> stats_;
+  std::unique_ptr<VersionMonitor> monitor_;
   std::size_t answer_fixed_bytes_ = 0;
   std::size_t answer_row_bytes_ = 0;
 

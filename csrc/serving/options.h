@@ -22,6 +22,13 @@ struct QueuePolicy {
   std::uint32_t max_queue_size = 0;
 };
 
+/// What executors note.
+struct MonitorOptions {
+  bool enabled = true;
+  /// Slices told apart; the rest counts as one.
+  std::size_t max_slices = 16;
+};
+
 struct BatchingOptions {
   /// Rows; 0: each request is run alone.
   std::int64_t max_batch_size = 0;

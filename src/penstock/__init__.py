@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from penstock._native.drift import DriftHistogram
     from penstock._native.engine import LocalRequest, RequestError
+    from penstock._native.sketch import LatencySketch
     from penstock.backends.base import LoadError
     from penstock.local import LocalModel, load
     from penstock.options import OptionsError, ServerOptions
@@ -19,6 +21,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BindError",
+    "DriftHistogram",
+    "LatencySketch",
     "LoadError",
     "LocalModel",
     "LocalRequest",
@@ -37,7 +41,9 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     homes = {
+        "penstock._native.drift": ("DriftHistogram",),
         "penstock._native.engine": ("LocalRequest", "RequestError"),
+        "penstock._native.sketch": ("LatencySketch",),
         "penstock.backends.base": ("LoadError",),
         "penstock.local": ("LocalModel", "load"),
         "penstock.options": ("OptionsError", "ServerOptions"),

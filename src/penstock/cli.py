@@ -1,4 +1,4 @@
-"""The command line: ``penstock serve REPOSITORY...``."""
+"""The command line: ``penstock serve REPOSITORY...`` and the commands that look at servers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from penstock import __version__, logs
@@ -34,6 +35,19 @@ exit status:
   143  ended at once by a second SIGTERM
 """
 
+_COMMANDS = {
+    "profile": (
+        "penstock.monitoring.command",
+        "Build the reference profile that a model's live rows are held against.",
+    ),
+    "watch": ("penstock.terminal.watch", "Watch a server's models in the terminal."),
+    "merge": (
+        "penstock.terminal.merge",
+        "Show several replicas as one: the quantiles and the drift of their union.",
+    ),
+}
+"""Module and description of each command with a module of its own."""
+
 _DEFAULTS = ServerOptions()
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -57,7 +71,20 @@ def make_parser() -> argparse.ArgumentParser:
     _add_models(serve)
     _add_limits(serve)
     _add_logging(serve)
+    for name, (_, text) in _COMMANDS.items():
+        # Its flags are added by _run_command(): to serve, nothing of it is imported.
+        commands.add_parser(name, help=text, add_help=False)
     return parser
+
+
+def _run_command(name: str, arguments: Sequence[str]) -> int:
+    """Run another command than ``serve``."""
+    home, text = _COMMANDS[name]
+    command = import_module(home)
+    parser = argparse.ArgumentParser(prog=f"penstock {name}", description=text)
+    command.add_arguments(parser)
+    status: int = command.run(parser.parse_args(arguments))
+    return status
 
 
 def _add_addresses(serve: argparse.ArgumentParser) -> None:
@@ -172,6 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: those of the process if None.
     """
+    if arguments is None:
+        arguments = sys.argv[1:]
+    if arguments and arguments[0] in _COMMANDS:
+        return _run_command(arguments[0], arguments[1:])
     parser = make_parser()
     chosen = vars(parser.parse_args(arguments))
     del chosen["command"]

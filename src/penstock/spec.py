@@ -62,6 +62,17 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What is noted of every request and every row."""
+
+    enabled: bool = True
+    max_slices: int = 16
+    """Values of the `slice` request parameter that are told apart; all others are "other"."""
+    learn_rows: int = 0
+    """Rows from which a model without a reference profile learns one; 0: it does not."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One version of one model, complete."""
 
@@ -73,6 +84,7 @@ class ModelSpec:
     instance_count: int = 1
     parameters_matter: bool = False
     """Request parameters reach the model, so they keep batches apart."""
+    monitoring: Monitoring = field(default_factory=Monitoring)
 
 
 MAX_BINS = 32

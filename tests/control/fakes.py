@@ -194,6 +194,7 @@ class FakeLoaded:
 
     def __init__(self, model: ModelSpec, **changed: Any) -> None:
         self.version = FakeVersion(model, counters(**changed))
+        self.watcher = None
         self.spec = model
         self.platform = "onnxruntime_onnx"
         self.config = protos.message("inference.ModelConfig")(

@@ -110,6 +110,6 @@ def test_what_is_not_served(client: Client) -> None:
     assert (status, body) == (
         404,
         b"/v2/models/fraud/infer is not served here; served: /v2, /v2/health/live, "
-        b"/v2/health/ready, /metrics\n",
+        b"/v2/health/ready, /metrics, /v1/monitor, /\n",
     )
     assert run(client.ask("/v2/health/live", method="POST"))[0] == 405

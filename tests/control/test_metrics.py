@@ -48,8 +48,6 @@ EXPECTED = {
     f"penstock_queue_depth{{{FRAUD}}}": 6,
     f"penstock_queued_rows{{{FRAUD}}}": 7,
     f"penstock_in_flight_requests{{{FRAUD}}}": 8,
-    f"penstock_request_duration_seconds_count{{{FRAUD}}}": 5,
-    f"penstock_request_duration_seconds_sum{{{FRAUD}}}": 5e-6,
     'penstock_stage_duration_seconds_count{model="fraud",stage="queue",version="1"}': 5,
     'penstock_stage_duration_seconds_sum{model="fraud",stage="queue",version="1"}': 1e-6,
     'penstock_stage_duration_seconds_count{model="fraud",stage="compute_input",version="1"}': 5,
@@ -61,6 +59,15 @@ EXPECTED = {
     f"penstock_cost_batch_seconds{{{FRAUD}}}": 5e-5,
     f"penstock_cost_row_seconds{{{FRAUD}}}": 2.5e-6,
     f"penstock_last_inference_timestamp_seconds{{{FRAUD}}}": 1_700_000_000.123,
+    f"nv_inference_request_success{{{FRAUD}}}": 5,
+    f"nv_inference_request_failure{{{FRAUD}}}": 3,
+    f"nv_inference_count{{{FRAUD}}}": 9,
+    f"nv_inference_exec_count{{{FRAUD}}}": 3,
+    f"nv_inference_request_duration_us{{{FRAUD}}}": 5,
+    f"nv_inference_queue_duration_us{{{FRAUD}}}": 1,
+    f"nv_inference_compute_input_duration_us{{{FRAUD}}}": 0,
+    f"nv_inference_compute_infer_duration_us{{{FRAUD}}}": 3,
+    f"nv_inference_compute_output_duration_us{{{FRAUD}}}": 0,
 }
 """Labels in alphabetical order."""
 
@@ -113,8 +120,10 @@ def test_every_sample_as_openmetrics(registry: CollectorRegistry) -> None:
 
 def test_names_follow_the_rules(registry: CollectorRegistry) -> None:
     for family in registry.collect():
-        assert re.fullmatch(r"penstock_[a-z_]+", family.name), family.name
         assert family.documentation.endswith("."), family.name
+        if family.name.startswith("nv_"):
+            continue  # Triton's
+        assert re.fullmatch(r"penstock_[a-z_]+", family.name), family.name
         assert not family.name.endswith(("_total", "_count", "_sum", "_ms", "_us", "_ns"))
 
 

@@ -112,6 +112,13 @@ cdef BatchingOptions batching_of(spec, uint32_t max_queued) except *:
     return native
 
 
+cdef MonitorOptions monitor_options_of(spec) except *:
+    cdef MonitorOptions native
+    native.enabled = spec.monitoring.enabled
+    native.max_slices = spec.monitoring.max_slices
+    return native
+
+
 @cython.final
 cdef class CoreMemory:
     """Memory of the core, kept by whoever looks at it: arrays may outlive their batch."""

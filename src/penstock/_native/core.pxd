@@ -10,6 +10,8 @@ from libcpp.string_view cimport string_view
 from libcpp.utility cimport pair
 from libcpp.vector cimport vector
 
+from penstock._native.kernels cimport DriftFeatures
+
 
 cdef extern from "<span>" namespace "std" nogil:
     cdef cppclass ByteSpan "std::span<const std::uint8_t>":
@@ -147,6 +149,46 @@ cdef extern from "serving/batcher.h" namespace "penstock::serving" nogil:
     string_view refusal_name "penstock::serving::name"(Refusal)
 
 
+cdef extern from "serving/monitor.h" namespace "penstock::serving" nogil:
+    cdef enum class Stage "penstock::serving::Stage":
+        kCount
+    string_view stage_name "penstock::serving::name"(Stage)
+    cdef enum class WatchedWhat "penstock::serving::WatchedColumns::What":
+        kInput
+        kOutput
+        kClass
+    cdef cppclass WatchedColumns:
+        WatchedWhat what
+        size_t tensor
+        size_t column
+        size_t columns
+        size_t feature
+    cdef cppclass WatchPlan:
+        vector[WatchedColumns] columns
+        shared_ptr[const DriftFeatures] features
+    cdef cppclass Captured "penstock::serving::VersionMonitor::Captured":
+        size_t rows
+        vector[Buffer] tensors
+    cdef cppclass StageExtremes "penstock::serving::VersionMonitor::Extremes":
+        double sum
+        double minimum
+        double maximum
+    cdef cppclass VersionMonitor:
+        void watch(shared_ptr[const WatchPlan]) except +
+        shared_ptr[const WatchPlan] plan()
+        void capture(size_t) except +
+        Captured captured() except +
+        vector[string] slices() except +
+        StageExtremes add_latencies(Stage, int, uint64_t*)
+        uint64_t add_drift(const WatchPlan&, uint64_t*)
+
+
+cdef extern from "serving/options.h" namespace "penstock::serving" nogil:
+    cdef cppclass MonitorOptions:
+        cbool enabled
+        size_t max_slices
+
+
 cdef extern from "serving/model_version.h" namespace "penstock::serving" nogil:
     cdef cppclass BatchSizeStats "penstock::serving::InstanceStats::BatchSize":
         Counter count
@@ -176,10 +218,11 @@ cdef extern from "serving/model_version.h" namespace "penstock::serving" nogil:
         cbool cost_known
         CostLine cost
     cdef cppclass ModelVersion:
-        ModelVersion(Signature, BatchingOptions, vector[vector[string]]) except +
+        ModelVersion(Signature, BatchingOptions, vector[vector[string]], MonitorOptions) except +
         const Signature& signature()
         void close()
         InstanceStats& stats(uint32_t)
+        VersionMonitor* monitor()
         QueueSnapshot queue_snapshot()
 
 

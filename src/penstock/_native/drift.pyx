@@ -22,11 +22,8 @@ _HEADER = struct.Struct("<4sBIQ")
 """Magic, format, bytes of the bins' JSON, rows; then the JSON, the counts, a CRC-32 of all."""
 
 
-cdef class _Features:
+cdef class Features:
     """Bins as the core has them."""
-
-    cdef shared_ptr[const DriftFeatures] native
-    cdef readonly tuple bins
 
     def __cinit__(self, bins):
         self.bins = tuple(bins)
@@ -91,13 +88,13 @@ cdef Element element_of(dtype) except *:
 @cython.final
 cdef class DriftHistogram:
     cdef unique_ptr[DriftCounts] native
-    cdef _Features features
+    cdef Features features
     cdef object seen
 
     def __init__(self, bins):
         if self.features is not None:
             raise RuntimeError("a DriftHistogram is made once")
-        self.features = _Features(getattr(bins, "bins", bins))
+        self.features = Features(getattr(bins, "bins", bins))
         self.native.reset(new DriftCounts(self.features.native))
         self.seen = 0
 

@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol, TypedDict, final
 
 import numpy as np
 
-from penstock.spec import ModelSpec
+from penstock._native.sketch import LatencySketch
+from penstock.spec import ModelSpec, WatchedFeature
 
 class Backend(Protocol):
     """What an instance runs. Used by one thread at a time."""
@@ -114,6 +115,35 @@ class Version:
          "queue_depth": n, "queued_rows": n, "in_flight": n,
          "cost_us": (a, b) | None}  # learned t(rows) = a + b * rows
         """
+
+    def activity(self) -> int:
+        """A number that grows with every batch and every refusal: cheap to compare."""
+    def latencies(self) -> Latencies:
+        """Sketches of all that was noted since the version was loaded, merged over threads.
+
+        Raises:
+            RuntimeError: the version is not monitored, as in all methods below.
+        """
+    def watch(self, features: Sequence[WatchedFeature]) -> None:
+        """From the next batch on, count the values of these, from zero. No features: no longer.
+
+        Raises:
+            ValueError: a feature does not fit the model.
+        """
+    def drift_counts(self) -> tuple[int, np.ndarray[Any, np.dtype[np.uint64]]] | None:
+        """Rows, and counts [features, SLOTS], since :meth:`watch`; None before it."""
+    def capture(self, rows: int) -> None:
+        """From the next batch on, keep ``rows`` rows (the last batch whole), and drop older ones;
+        0: keep none."""
+    def captured(self) -> tuple[int, dict[tuple[str, str], np.ndarray[Any, Any]]]:
+        """Rows kept so far, and [rows, elements] by ("input" or "output", name). A tensor whose
+        rows are not alike is left out."""
+
+class Latencies(TypedDict):
+    """Sketches by stage: "queue", "compute" and their sum, "total"."""
+
+    all: dict[str, LatencySketch]
+    slices: dict[str, dict[str, LatencySketch]]
 
 class ControlCall(TypedDict):
     """Something that happened to a call the engine does not answer itself."""

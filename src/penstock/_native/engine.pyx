@@ -14,12 +14,16 @@ from libcpp.memory cimport make_shared
 from libcpp.utility cimport move
 
 from penstock._native.core cimport *
+from penstock._native.drift cimport Features
+from penstock._native.kernels cimport CLatencySketch, kDriftSlots, kSketchSlots
+from penstock._native.sketch cimport LatencySketch
 
 _log = logging.getLogger("penstock.engine")
 
 include "convert.pxi"
 include "executor.pxi"
 include "statistics.pxi"
+include "monitor.pxi"
 include "local.pxi"
 
 
@@ -137,7 +141,10 @@ cdef class Engine:
             labels.push_back(classes)
         version.spec = spec
         version.native = make_shared[ModelVersion](
-            signature_of(spec), batching_of(spec, self.max_queued_requests), labels
+            signature_of(spec),
+            batching_of(spec, self.max_queued_requests),
+            labels,
+            monitor_options_of(spec),
         )
         version.instances = [
             make_instance(self, version.native, index, spec)

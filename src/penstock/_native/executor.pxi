@@ -258,3 +258,21 @@ cdef class Version:
 
     def statistics(self):
         return version_statistics(self)
+
+    def activity(self):
+        return version_activity(self)
+
+    def latencies(self):
+        return version_latencies(self)
+
+    def watch(self, features):
+        monitor_of(self).watch(<shared_ptr[const WatchPlan]>plan_of(self.spec, list(features)))
+
+    def drift_counts(self):
+        return version_drift(self)
+
+    def capture(self, size_t rows):
+        monitor_of(self).capture(rows)
+
+    def captured(self):
+        return version_captured(self)

@@ -60,6 +60,17 @@ cdef dict version_statistics(Version version):
     }
 
 
+cdef uint64_t version_activity(Version version):
+    cdef ModelVersion* native = version.native.get()
+    cdef QueueSnapshot queue = native.queue_snapshot()
+    cdef uint64_t events = 0
+    for i in range(queue.refused.size()):
+        events += queue.refused[i]
+    for index in range(version.spec.instance_count):
+        events += native.stats(index).batches.get() + native.stats(index).failure.get()
+    return events
+
+
 cdef dict transport_statistics(ServerStats stats):
     return {
         "connections": stats.connections,

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from penstock import __version__
 from penstock._native.engine import Engine
 from penstock.control.inference_service import EXTENSIONS
+from penstock.control.monitor_routes import monitor_routes
 from penstock.control.readiness import Readiness
 from penstock.control.worker import in_thread
 
@@ -45,20 +46,19 @@ def make_app(engine: Engine, repository: ModelRepository, readiness: Readiness) 
     def scrape(accept: str) -> tuple[bytes, str]:
         # Imported by the first scrape: the start does not wait for it.
         from prometheus_client import CollectorRegistry, ProcessCollector
-        from prometheus_client.exposition import choose_encoder
 
+        from penstock.control.exposition import encode
         from penstock.control.metrics import PenstockCollector
 
         registry = CollectorRegistry()
         registry.register(PenstockCollector(engine, repository, readiness))
         ProcessCollector(registry=registry)
-        encoder, content_type = choose_encoder(accept)
-        return encoder(registry), content_type
+        return encode(registry, accept)
 
     async def not_found(request: Request, _error: Exception) -> Response:
         return PlainTextResponse(
             f"{request.url.path} is not served here; served: /v2, /v2/health/live, "
-            "/v2/health/ready, /metrics\n",
+            "/v2/health/ready, /metrics, /v1/monitor, /\n",
             status_code=404,
         )
 
@@ -68,6 +68,7 @@ def make_app(engine: Engine, repository: ModelRepository, readiness: Readiness) 
             Route("/v2/health/live", live),
             Route("/v2/health/ready", ready),
             Route("/metrics", metrics),
+            *monitor_routes(repository),
         ],
         exception_handlers={404: not_found},
     )

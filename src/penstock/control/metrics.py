@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from penstock import __version__
 from penstock._native.engine import Engine
+from penstock.control.monitor_metrics import monitor_metrics, triton_metrics
 
 if TYPE_CHECKING:
     from penstock.control.readiness import Readiness
@@ -52,16 +53,18 @@ class PenstockCollector(Collector):
             "penstock_ready", "Whether ServerReady says yes.", float(self._readiness.ready)
         )
         yield from _transport(self._engine.statistics())
-        yield from _models(
-            [
-                _Row(
-                    (loaded.spec.name, str(loaded.spec.version)),
-                    loaded.spec.batching.max_batch_size,
-                    loaded.version.statistics(),
-                )
-                for loaded in self._repository.versions()
-            ]
-        )
+        loaded = self._repository.versions()
+        rows = [
+            _Row(
+                (each.spec.name, str(each.spec.version)),
+                each.spec.batching.max_batch_size,
+                each.version.statistics(),
+            )
+            for each in loaded
+        ]
+        yield from _models(rows)
+        yield from monitor_metrics([each.watcher for each in loaded if each.watcher is not None])
+        yield from triton_metrics([(row.labels, row.stats) for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +133,19 @@ def _models(rows: list[_Row]) -> Iterator[Metric]:
     yield gauge("queue_depth", "Requests queued.", "queue_depth")
     yield gauge("queued_rows", "Rows queued.", "queued_rows")
     yield gauge("in_flight_requests", "Requests queued or computed.", "in_flight")
-    yield _durations(rows)
     yield _stages(rows)
     yield from _costs(rows)
     yield _last_request(rows)
 
 
 def _batch_sizes(rows: list[_Row]) -> Metric:
-    """Buckets at the powers of two up to the largest batch that any model may have."""
-    largest = max((row.max_batch_size for row in rows), default=1)
-    bounds = [1 << power for power in range(max(1, largest).bit_length())]
-    if bounds[-1] < largest:
-        bounds.append(largest)
+    """Buckets at the powers of two, and the largest batch that the model may have."""
     family = HistogramMetricFamily("penstock_batch_rows", "Rows of a batch.", labels=MODEL_LABELS)
     for row in rows:
+        largest = max(1, row.max_batch_size)
+        bounds = [1 << power for power in range(largest.bit_length())]
+        if bounds[-1] < largest:
+            bounds.append(largest)
         sizes = {size: of["count"] for size, of in row.stats["batch_sizes"].items()}
         buckets = [
             (str(float(bound)), float(sum(n for size, n in sizes.items() if size <= bound)))
@@ -152,17 +154,6 @@ def _batch_sizes(rows: list[_Row]) -> Metric:
         buckets.append(("+Inf", float(sum(sizes.values()))))
         total = float(sum(size * n for size, n in sizes.items()))
         family.add_metric(row.labels, buckets, total)
-    return family
-
-
-def _durations(rows: list[_Row]) -> Metric:
-    family = SummaryMetricFamily(
-        "penstock_request_duration_seconds",
-        "From arrival to result, of requests that have one.",
-        labels=MODEL_LABELS,
-    )
-    for row in rows:
-        family.add_metric(row.labels, row.stats["success"], row.stats["success_ns"] * NANO)
     return family
 
 

@@ -19,6 +19,7 @@ from penstock.control.inference_service import InferenceService
 from penstock.control.readiness import Readiness, State
 from penstock.control.reflection import ReflectionService
 from penstock.control.worker import in_thread
+from penstock.monitoring.windows import STEP_S
 
 if TYPE_CHECKING:
     import uvicorn
@@ -138,9 +139,26 @@ class ControlPlane:
         self._bridge.attach()
         self._attached.set_result(None)
         http = asyncio.create_task(self._serve_http())
+        ticking = asyncio.create_task(self._keep_readings())
         await self._closing.wait()
+        ticking.cancel()
         await self._bridge.close()
         await http
+
+    async def _keep_readings(self) -> None:
+        """Let every watcher read its counters, on a thread beside the loop."""
+
+        def tick() -> None:
+            for loaded in self._repository.versions():
+                if loaded.watcher is not None:
+                    loaded.watcher.tick()
+
+        while True:
+            await asyncio.sleep(STEP_S)
+            try:
+                await in_thread(tick)
+            except Exception:
+                log.exception("the monitor's windows cannot be kept")
 
     def _handlers(self) -> dict[str, Handler]:
         return {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.backends.base import LoadError, OpenedModel
+from penstock.monitoring.watcher import ModelWatcher
 from penstock.repository.completion import complete
 from penstock.repository.config_file import ModelConfig, parse_override, read_config
 from penstock.repository.features import left_out, refuse_unserved
@@ -21,8 +22,12 @@ from penstock.spec import ModelSpec
 
 if TYPE_CHECKING:
     from penstock._native.engine import Backend, Engine, Instance, Version
+    from penstock.monitoring.profile import ReferenceProfile
 
 _log = logging.getLogger("penstock.repository")
+
+PROFILE_FILE = "profile.json"
+"""Beside a version's model: what its features are held against."""
 
 # ModelInstanceGroup.Kind.
 _KIND_GPU = 1
@@ -33,10 +38,17 @@ class LoadedVersion:
     """A version of a model with its executors: one thread for each instance."""
 
     def __init__(
-        self, version: Version, config: Any, platform: Platform, model: OpenedModel
+        self,
+        version: Version,
+        config: Any,
+        platform: Platform,
+        model: OpenedModel,
+        watcher: ModelWatcher | None,
     ) -> None:
         self.version: Version = version
         """The core's part: queue, batches, counters."""
+        self.watcher = watcher
+        """Its windows and its profile; None if it is not monitored."""
         self.config = config
         """``inference.ModelConfig``, complete; not to be changed."""
         self.platform = platform.platform
@@ -122,8 +134,13 @@ class Source:
     version_folder: Path
 
 
-def load_version(engine: Engine, source: Source, config: ModelConfig) -> LoadedVersion:
+def load_version(
+    engine: Engine, source: Source, config: ModelConfig, *, with_profile: bool = True
+) -> LoadedVersion:
     """Read, check, open and warm up a version, and start its executors. Nothing is published.
+
+    Args:
+        with_profile: hold its features against the reference profile beside it, if there is one.
 
     Raises:
         LoadError: with the reason; nothing is left behind.
@@ -137,19 +154,28 @@ def load_version(engine: Engine, source: Source, config: ModelConfig) -> LoadedV
     path = model_file(platform, config.message, source.version_folder)
     model = _open(platform, path, source, config)
     try:
-        return _start(engine, source, config, platform, model)
+        return _start(engine, source, config, platform, model, with_profile)
     except BaseException:
         model.close()
         raise
 
 
-def load_path(engine: Engine, path: Path, config: str | None = None) -> LoadedVersion:
+def load_path(
+    engine: Engine,
+    path: Path,
+    config: str | None = None,
+    *,
+    version: int | None = None,
+    with_profile: bool = True,
+) -> LoadedVersion:
     """Load one model on its own: no repository, nothing published.
 
     Args:
         path: a model's folder, of which the newest version is taken that its version policy
             allows, or a model file, whose name is the model's then.
         config: in place of config.pbtxt, as JSON or in protobuf's text format.
+        version: of a folder, in place of the newest.
+        with_profile: as :func:`load_version`.
 
     Raises:
         LoadError: with the reason.
@@ -163,13 +189,17 @@ def load_path(engine: Engine, path: Path, config: str | None = None) -> LoadedVe
         message.CopyFrom(empty.message)
         message.default_model_filename = path.name
         chosen = ModelConfig(message, empty.source, empty.given, empty.batch_size_given)
-        return load_version(engine, Source(path.stem, 1, path.parent, path.parent), chosen)
+        source = Source(path.stem, 1, path.parent, path.parent)
+        return load_version(engine, source, chosen, with_profile=with_profile)
     if not path.is_dir():
         raise LoadError(f"{path}: no such folder or file")
     folder = ModelFolder(path.name, path)
     chosen = override or read_config(path)
-    number = wanted_versions(chosen.message.version_policy, folder.versions(), folder)[-1]
-    return load_version(engine, Source(path.name, number, path, path / str(number)), chosen)
+    number = version
+    if number is None:
+        number = wanted_versions(chosen.message.version_policy, folder.versions(), folder)[-1]
+    source = Source(path.name, number, path, path / str(number))
+    return load_version(engine, source, chosen, with_profile=with_profile)
 
 
 def _open(platform: Platform, path: Path, source: Source, config: ModelConfig) -> OpenedModel:
@@ -196,8 +226,28 @@ def _open(platform: Platform, path: Path, source: Source, config: ModelConfig) -
     return PythonModel(path, context)
 
 
+def _profile(source: Source, spec: ModelSpec) -> ReferenceProfile | None:
+    """The reference profile beside the version, if there is one."""
+    path = source.version_folder / PROFILE_FILE
+    if not spec.monitoring.enabled or not path.is_file():
+        return None
+    from penstock.monitoring.profile import ProfileError, ReferenceProfile
+
+    try:
+        profile = ReferenceProfile.load(path)
+        profile.check(spec)
+    except ProfileError as error:
+        raise LoadError(f"{source.name}/{source.version}/{PROFILE_FILE}: {error}") from error
+    return profile
+
+
 def _start(
-    engine: Engine, source: Source, config: ModelConfig, platform: Platform, model: OpenedModel
+    engine: Engine,
+    source: Source,
+    config: ModelConfig,
+    platform: Platform,
+    model: OpenedModel,
+    with_profile: bool,
 ) -> LoadedVersion:
     message = complete(config, source.name, platform, model.signature)
     spec, reshapes = specify(
@@ -211,8 +261,10 @@ def _start(
         message.instance_group.add(count=1, kind=_KIND_CPU)
     model.prepare(spec)
     backends = [model.create_backend(spec, reshapes) for _ in range(spec.instance_count)]
+    profile = _profile(source, spec) if with_profile else None
     version = engine.add_version(spec)
     try:
+        watcher = ModelWatcher(version, profile) if spec.monitoring.enabled else None
         if message.model_warmup:
             warm_up_as_configured(
                 message, source.folder, version, backends, low_priority=model.native
@@ -222,6 +274,6 @@ def _start(
     except BaseException:
         version.close()
         raise
-    loaded = LoadedVersion(version, message, platform, model)
+    loaded = LoadedVersion(version, message, platform, model, watcher)
     loaded.start(backends)
     return loaded

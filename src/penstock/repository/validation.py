@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.backends.base import DTYPES, LoadError, Reshapes
 from penstock.repository.completion import TYPE_NAMES
+from penstock.repository.monitoring_settings import monitoring_settings
 from penstock.spec import DYNAMIC, Batching, ModelSpec, QueuePolicy, TensorSpec
 
 MAX_BATCH_SIZE = 65_536
@@ -70,6 +71,7 @@ def specify(
         batching=batching,
         instance_count=instance_count(message),
         parameters_matter=parameters_matter,
+        monitoring=monitoring_settings(message),
     )
     return spec, Reshapes(_reshapes("input", message.input), _reshapes("output", message.output))
 

@@ -1,0 +1,1 @@
+"""Where people look: the page, the terminal, the dashboard and the alerts."""
