@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from penstock._native.sketch import LatencySketch
     from penstock.backends.base import LoadError
     from penstock.local import LocalModel, load
+    from penstock.monitoring.profile import ProfileError, ReferenceProfile
+    from penstock.monitoring.training import build_profile
     from penstock.options import OptionsError, ServerOptions
     from penstock.server import BindError, NoModelError, Server
 
@@ -28,10 +30,13 @@ __all__ = [
     "LocalRequest",
     "NoModelError",
     "OptionsError",
+    "ProfileError",
+    "ReferenceProfile",
     "RequestError",
     "Server",
     "ServerOptions",
     "__version__",
+    "build_profile",
     "load",
 ]
 
@@ -47,6 +52,8 @@ def __getattr__(name: str) -> Any:
         "penstock.backends.base": ("LoadError",),
         "penstock.local": ("LocalModel", "load"),
         "penstock.options": ("OptionsError", "ServerOptions"),
+        "penstock.monitoring.training": ("build_profile",),
+        "penstock.monitoring.profile": ("ProfileError", "ReferenceProfile"),
         "penstock.server": ("BindError", "NoModelError", "Server"),
     }
     for module, names in homes.items():

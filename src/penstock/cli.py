@@ -37,7 +37,7 @@ exit status:
 
 _COMMANDS = {
     "profile": (
-        "penstock.monitoring.command",
+        "penstock.terminal.profile",
         "Build the reference profile that a model's live rows are held against.",
     ),
     "watch": ("penstock.terminal.watch", "Watch a server's models in the terminal."),

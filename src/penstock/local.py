@@ -26,18 +26,29 @@ _DEADLINE_EXCEEDED = 4
 Parameters = Mapping[str, bool | int | str | float]
 
 
-def load(path: str | os.PathLike[str], *, config: str | None = None) -> LocalModel:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    config: str | None = None,
+    version: int | None = None,
+    with_profile: bool = True,
+) -> LocalModel:
     """Load a model for this process.
 
     Args:
         path: a folder ``MODEL/VERSION/model.onnx``, with a ``config.pbtxt`` or without, of which
             the newest version is taken; or a model file.
         config: in place of config.pbtxt, in its format or as JSON.
+        version: of a folder, in place of the newest.
+        with_profile: hold its features against the reference profile beside it, if there is one.
 
     Raises:
         LoadError: with the reason.
     """
-    return LocalModel(load_path(Engine(transport_threads=0), Path(path), config))
+    engine = Engine(transport_threads=0)
+    return LocalModel(
+        load_path(engine, Path(path), config, version=version, with_profile=with_profile)
+    )
 
 
 class LocalModel:
@@ -94,6 +105,21 @@ class LocalModel:
         except TimeoutError:
             request.cancel()
             raise _too_late(timeout_s) from None
+
+    def infer_rows(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute any number of rows, in batches that the model takes; arguments and errors of
+        :meth:`infer`."""
+        limit = max(self.spec.batching.max_batch_size, 1)
+        rows = len(next(iter(inputs.values())))
+        single = self.spec.batching.max_batch_size == 0
+        parts: list[dict[str, Array]] = []
+        for first in range(0, rows, limit):
+            part = {name: array[first : first + limit] for name, array in inputs.items()}
+            if single:
+                part = {name: array[0] for name, array in part.items()}
+            answer = self.infer(part)
+            parts.append({k: v[np.newaxis] for k, v in answer.items()} if single else answer)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def submit(
         self,

@@ -49,6 +49,11 @@ cdef shared_ptr[WatchPlan] plan_of(spec, features) except *:
     cdef Features native = Features([feature.bins for feature in features])
     plan.get().features = native.native
     last = None
+    cdef vector[WatchedColumns] runs
+    roles = {
+        "input": WatchedWhat.kInput, "output": WatchedWhat.kOutput, "class": WatchedWhat.kClass
+    }
+    follows = None
     for index, feature in enumerate(features):
         tensors = spec.inputs if feature.role == "input" else spec.outputs
         names = [tensor.name for tensor in tensors]
@@ -64,24 +69,24 @@ cdef shared_ptr[WatchPlan] plan_of(spec, features) except *:
                 f"feature {index} has bins of {'texts' if texts else 'numbers'}; "
                 f"{feature.tensor!r} is {tensors[where].datatype}"
             )
-        key = (feature.role, where)
-        if feature.role != "class" and last == (*key, feature.column - 1):
-            plan.get().columns.back().columns += 1
+        if (feature.role, where, feature.column) == follows:
+            columns.columns += 1
         else:
-            columns.what = {
-                "input": WatchedWhat.kInput, "output": WatchedWhat.kOutput,
-                "class": WatchedWhat.kClass,
-            }[feature.role]
+            if follows is not None:
+                runs.push_back(columns)
+            columns.what = roles[feature.role]
             columns.tensor = where
             columns.column = feature.column
             columns.columns = 1
-            if feature.role == "class":
-                columns.columns = 1
-                for dim in tensors[where].dims:
-                    columns.columns *= max(dim, 1)
             columns.feature = index
-            plan.get().columns.push_back(columns)
-        last = (*key, feature.column)
+        follows = (feature.role, where, feature.column + 1)
+        if feature.role == "class":
+            for dim in tensors[where].dims:
+                columns.columns *= max(dim, 1)
+            # Not to be gone on with.
+            follows = (feature.role, where, -1)
+    runs.push_back(columns)
+    plan.get().columns = runs
     return plan
 
 

@@ -184,7 +184,12 @@ def _decide(numeric: Any, tests: dict[str, Any]) -> tuple[Any, list[str]]:
     smallest = table.argmin(axis=0)
     count = np.where(numeric, len(names), len(names) - 2)
     p_values = np.minimum(table.min(axis=0) * count, 1.0)
-    return p_values, [names[index] for index in smallest]
+    # In a category's row the slot of what is below holds what is in no category.
+    told = [
+        "other" if names[index] == "below" and not ordered else names[index]
+        for index, ordered in zip(smallest, numeric, strict=True)
+    ]
+    return p_values, told
 
 
 def _rare_values(reference: Counts, live: Counts) -> dict[str, Any]:
