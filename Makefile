@@ -31,7 +31,8 @@ PYTHON_PACKAGES = $(shell $(PYTHON) -c 'import ensurepip' 2>/dev/null || echo py
     $(shell test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || echo python3-dev)
 NODE_PACKAGES = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
 BUILD_PACKAGES = g++ make libnghttp2-dev libprotozero-dev libssl-dev zlib1g-dev $(PYTHON_PACKAGES)
-TEST_PACKAGES = doctest-dev clang clang-format libclang-rt-14-dev nghttp2-client curl $(NODE_PACKAGES)
+TEST_PACKAGES = doctest-dev clang clang-format libclang-rt-14-dev nghttp2-client curl chromium prometheus \
+                $(NODE_PACKAGES)
 
 .PHONY: apt apt-test
 apt: ## Debian packages that the build needs, those that are missing

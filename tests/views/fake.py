@@ -71,7 +71,8 @@ def _numeric(count: int, bins: int, shift: int) -> list[int]:
 
 def watched_features() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Live and reference of the model ``digits``: every kind of feature and of verdict."""
-    live, expected = [], []
+    live: list[dict[str, Any]] = []
+    expected: list[dict[str, Any]] = []
     edges = [round(-2.0 + 0.2 * i**1.1, 3) for i in range(21)]
 
     def numeric(name: str, verdict: str, shift: int, **more: Any) -> None:
@@ -112,8 +113,9 @@ def history() -> list[dict[str, Any]]:
             if quiet
             else {"p50": p50, "p95": p95, "p99": p99}
         )
+        rate = 0.0 if quiet else 81.5 * wave
         points.append(
-            {"time": NOW - 5 * (59 - i), "seconds": 5.0, "rate": 0.0 if quiet else 81.5 * wave, **told,
+            {"time": NOW - 5 * (59 - i), "seconds": 5.0, "rate": rate, **told,
              "mean_batch_rows": None if quiet else 6.3}
         )  # fmt: skip
     return points
@@ -225,8 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
         version = parse_qs(query).get("version", [None])[0]
         found = self.answers.find(unquote(model), version) if model else self.answers.index()
         status = 404 if found is None else 200
-        body = json.dumps(found if found is not None else {"error": f"no model {model}"})
-        self._send(status, "application/json", body.encode())
+        told = found if found is not None else {"error": f"no model {model}"}
+        self._send(status, "application/json", json.dumps(told).encode())
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)

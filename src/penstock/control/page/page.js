@@ -63,8 +63,11 @@ async function refresh() {
     problem(models.length > 0 ? "" : "No model is watched: none is loaded, or monitoring is off.");
   } catch (error) {
     if (state.asking !== asking) return;
+    // Numbers of one model must not stand under the name of another.
+    if (state.report !== null && keyOf(state.report) !== state.key) state.report = null;
+    show($("main"), state.report !== null);
     const since = state.report === null ? "" : ` What is shown is from ${clock(state.report.time)}.`;
-    linked("lost", "No connection");
+    linked("lost", "No answer");
     problem(`${error.message}${since} Trying again every ${EVERY_MS / 1000} seconds.`);
   } finally {
     clearTimeout(limit);
