@@ -1,5 +1,7 @@
 """Trains a classifier, serves it, and holds every served answer against scikit-learn's own.
 
+Then the same rows come again with two pixels shifted, and the server says which.
+
     python examples/demo.py                  the whole demonstration, about ten seconds
     python examples/demo.py --prepare-only   only the model repository, for `penstock serve`
 
@@ -9,15 +11,18 @@ Exit status: 0 if every answer was right, 1 if not.
 from __future__ import annotations
 
 import argparse
+import json
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -29,7 +34,11 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import penstock
+
 MODEL = "digits"
+SHIFTED = {"pixel_2_3": 3.0, "pixel_5_4": -2.0}
+"""What the second act adds to two of the features."""
 TOLERANCE = 1e-4
 """Largest difference of a probability: the server computes in float32."""
 
@@ -48,6 +57,14 @@ class HeldOut:
     truth: NDArray[np.int64]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a server listens."""
+
+    grpc: str
+    http: str
 
 
 @dataclass
@@ -85,6 +102,12 @@ def prepare(repository: Path) -> HeldOut:
         written.write_bytes(content)
         written.replace(target)
 
+    pixels = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+    # Of its own training rows a network is surer than of any other: only inputs are compared.
+    with penstock.load(repository / MODEL, with_profile=False) as model:
+        profile = penstock.build_profile(seen, model=model, names=pixels, outputs=False)
+    profile.save(version / "profile.json")
+
     print(
         f"trained a 64-64-64-10 network on {len(seen):,} of scikit-learn's digits, "
         f"kept {len(held_out):,} back; exported to {version / 'model.onnx'}"
@@ -107,22 +130,22 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def served(repository: Path) -> Iterator[str]:
-    """A ``penstock serve`` of its own on the repository; gives its gRPC address."""
+def served(repository: Path) -> Iterator[Addresses]:
+    """A ``penstock serve`` of its own on the repository."""
     grpc_port, http_port = free_ports(2)
     address = f"127.0.0.1:{grpc_port}"
-    penstock = Path(sys.executable).with_name("penstock")
+    command = Path(sys.executable).with_name("penstock")
     ports = ["--grpc-port", str(grpc_port), "--http-port", str(http_port)]
     log = repository.parent / "server.log"
     with log.open("wb") as output:
         began = time.perf_counter()
         server = subprocess.Popen(
-            [penstock, "serve", repository, *ports], stdout=output, stderr=subprocess.STDOUT
+            [command, "serve", repository, *ports], stdout=output, stderr=subprocess.STDOUT
         )
         try:
             wait_until_ready(server, address, log)
             print(f"serving on {address}, ready after {time.perf_counter() - began:.2f} s")
-            yield address
+            yield Addresses(address, f"http://127.0.0.1:{http_port}")
             server.terminate()
             status = server.wait(timeout=30)
         finally:
@@ -197,7 +220,7 @@ def measure(address: str, held_out: HeldOut, passes: int, threads: int) -> bool:
     p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
     right = len(latencies) == requests and wrong == 0 and deviation <= TOLERANCE
     print(
-        f"{requests:,} requests of one row from {threads} threads in {elapsed:.1f} s: "
+        f"\n{requests:,} requests of one row from {threads} threads in {elapsed:.1f} s: "
         f"{requests / elapsed:,.0f} requests/s\n"
         f"latency at the client: p50 {p50:.2f} ms, p95 {p95:.2f} ms, p99 {p99:.2f} ms\n"
         f"answers that differ from scikit-learn's: {wrong} labels of {len(latencies):,}; "
@@ -206,6 +229,32 @@ def measure(address: str, held_out: HeldOut, passes: int, threads: int) -> bool:
         f"{'every answer is right' if right else 'WRONG ANSWERS'}"
     )
     return right
+
+
+def watch(server: Addresses, rows: NDArray[np.float32]) -> dict[str, Any]:
+    """Send each row once, and ask the server how they compare with the training rows."""
+    with triton.InferenceServerClient(server.grpc) as client:
+        name = client.get_model_metadata(MODEL).inputs[0].name
+        for row in rows:
+            tensor = triton.InferInput(name, [1, len(row)], "FP32")
+            tensor.set_data_from_numpy(row[np.newaxis])
+            client.infer(MODEL, [tensor])
+    with urllib.request.urlopen(f"{server.http}/v1/monitor/{MODEL}", timeout=30) as response:
+        drift: dict[str, Any] = json.load(response)["drift"]["start"]
+    print(f"\ndrift over {drift['rows']} rows: {drift['verdict']}")
+    for feature in drift["features"]:
+        if feature["verdict"] in ("warning", "drifted"):
+            print(
+                f"  {feature['name']}: {feature['verdict']} (adjusted p {feature['p_adjusted']:.1g}"
+                f", {feature['test']}; PSI {feature['psi']:.2f}; "
+                f"{feature['out_of_range']:.0%} of the rows outside what was trained on)"
+            )
+    return drift
+
+
+def drifted(drift: dict[str, Any]) -> set[str]:
+    """Names of the features that have."""
+    return {each["name"] for each in drift["features"] if each["verdict"] == "drifted"}
 
 
 def main() -> int:
@@ -219,8 +268,20 @@ def main() -> int:
     held_out = prepare(arguments.repository)
     if arguments.prepare_only:
         return 0
-    with served(arguments.repository) as address:
-        right = measure(address, held_out, arguments.passes, arguments.threads)
+    with served(arguments.repository) as server:
+        calm = not drifted(watch(server, held_out.rows))
+        right = measure(server.grpc, held_out, arguments.passes, arguments.threads)
+
+    print(f"\nthe same rows, {' and '.join(SHIFTED)} shifted")
+    shifted = held_out.rows.copy()
+    for name, by in SHIFTED.items():
+        _, row, column = name.split("_")
+        shifted[:, 8 * int(row) + int(column)] += by
+    with served(arguments.repository) as server:
+        found = drifted(watch(server, shifted))
+    if not calm or found != set(SHIFTED):
+        print(f"WRONG VERDICT: {sorted(found)} drifted, expected {sorted(SHIFTED)}")
+        return 1
     return 0 if right else 1
 
 
