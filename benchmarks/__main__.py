@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from benchmarks import harness, models
+from benchmarks import harness, models, monitoring
 from benchmarks.harness import Load, Server, h2load
 
 SERVER_CORE, CLIENT_CORE = 0, 1
@@ -284,6 +284,10 @@ FIGURES = (
     "start",
     "idle_connections",
     "many_models",
+    "kernels",
+    "sketches",
+    "drift",
+    "monitoring",
 )
 
 
@@ -298,8 +302,9 @@ def main() -> None:
             parser.error(f"figure {name!r} is not one of {', '.join(FIGURES)}")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), arguments.runs, arguments.requests)
+        watching = monitoring.figures(Path(folder), arguments.runs, arguments.requests)
         for name in arguments.figures or FIGURES:
-            result = getattr(bench, name)()
+            result = watching[name]() if name in watching else getattr(bench, name)()
             rounded = {
                 key: round(value, 3) if isinstance(value, float) else value
                 for key, value in result.items()
