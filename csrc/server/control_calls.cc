@@ -5,8 +5,9 @@
 namespace penstock::server {
 
 // Call::context holds the call's number plus one, so that null means new.
-std::uint64_t ControlCalls::number(grpc::Call& call) {
-  if (call.context == nullptr) {
+std::uint64_t ControlCalls::number(grpc::Call& call, bool& first) {
+  first = call.context == nullptr;
+  if (first) {
     const std::uint64_t fresh = next_;
     next_ += step_;
     open_.emplace(fresh, &call);
@@ -16,18 +17,22 @@ std::uint64_t ControlCalls::number(grpc::Call& call) {
 }
 
 void ControlCalls::on_message(grpc::Call& call, std::uint32_t method, Buffer message) {
-  queue_.push(
-      {number(call), ControlEvent::Kind::kMessage, method, std::move(message), call.deadline()});
+  bool first;
+  const std::uint64_t id = number(call, first);
+  queue_.push({id, ControlEvent::Kind::kMessage, first, method, std::move(message)});
 }
 
 void ControlCalls::on_half_close(grpc::Call& call, std::uint32_t method) {
-  queue_.push({number(call), ControlEvent::Kind::kHalfClose, method, {}, call.deadline()});
+  bool first;
+  const std::uint64_t id = number(call, first);
+  queue_.push({id, ControlEvent::Kind::kHalfClose, first, method, {}});
 }
 
 void ControlCalls::on_gone(grpc::Call& call) {
-  const std::uint64_t id = number(call);
+  bool first;
+  const std::uint64_t id = number(call, first);
   open_.erase(id);
-  queue_.push({id, ControlEvent::Kind::kGone, 0, {}, kNever});
+  queue_.push({id, ControlEvent::Kind::kGone, first, 0, {}});
 }
 
 void ControlCalls::on_answer(ControlAnswer& answer) {

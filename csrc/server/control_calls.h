@@ -32,7 +32,8 @@ class ControlCalls {
   void on_answer(ControlAnswer& answer);
 
  private:
-  std::uint64_t number(grpc::Call& call);
+  /// Says in `first` whether nothing of the call was told before.
+  std::uint64_t number(grpc::Call& call, bool& first);
 
   ControlQueue& queue_;
   std::uint64_t next_;

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "base/buffer.h"
-#include "base/clock.h"
 
 namespace penstock::server {
 
@@ -16,9 +15,10 @@ struct ControlEvent {
   enum class Kind : std::uint8_t { kMessage, kHalfClose, kGone };
   std::uint64_t call = 0;
   Kind kind = Kind::kMessage;
+  /// Nothing of this call was told before.
+  bool first = false;
   std::uint32_t method = 0;  // index into the control methods
   Buffer message;
-  Nanos deadline = kNever;
 };
 
 /// Any thread pushes; one takes, when fd() is readable.

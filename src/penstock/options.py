@@ -33,10 +33,10 @@ class ServerOptions:
     unix_socket: str | None = None
     """Path of a Unix-domain socket that speaks gRPC as well."""
 
-    tls_cert: str | None = None
+    tls_cert: str | os.PathLike[str] | None = None
     """PEM file, leaf first. TLS is for gRPC over TCP and Unix; HTTP stays cleartext."""
-    tls_key: str | None = None
-    tls_client_ca: str | None = None
+    tls_key: str | os.PathLike[str] | None = None
+    tls_client_ca: str | os.PathLike[str] | None = None
     """PEM file; clients must show a certificate signed by one of its authorities."""
 
     transport_threads: int | None = None
@@ -95,7 +95,11 @@ class ServerOptions:
             raise OptionsError("tls_client_ca needs tls_cert and tls_key")
         for name in ("tls_cert", "tls_key", "tls_client_ca"):
             path = getattr(self, name)
-            if path is not None and not os.access(path, os.R_OK):
+            if path is None:
+                continue
+            # Frozen for everybody else.
+            object.__setattr__(self, name, os.fspath(path))
+            if not os.access(path, os.R_OK):
                 raise OptionsError(f"{name}: cannot read {path!r}")
 
     def _check_limits(self) -> None:
@@ -155,9 +159,9 @@ class ServerOptions:
         """The ``tls`` argument of the engine."""
         if self.tls_cert is None or self.tls_key is None:
             return None
-        files = {"certificate": self.tls_cert, "key": self.tls_key}
+        files = {"certificate": os.fspath(self.tls_cert), "key": os.fspath(self.tls_key)}
         if self.tls_client_ca is not None:
-            files["client_ca"] = self.tls_client_ca
+            files["client_ca"] = os.fspath(self.tls_client_ca)
         return files
 
     @property

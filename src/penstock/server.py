@@ -82,7 +82,10 @@ class Server:
         self._started = False
         self._loading = False
         self._stopping = False
+        self._built = threading.Event()
+        """Sockets and control plane are made, or will not be."""
         self._stopped = threading.Event()
+        self._drained = True
         self._engine: Engine | None = None
         self._repository: ModelRepository | None = None
         self._plane: ControlPlane | None = None
@@ -110,8 +113,11 @@ class Server:
                 raise RuntimeError("this server was started before; make another one")
             self._started = True
         try:
-            self._listen()
-            self._serve_control()
+            try:
+                self._listen()
+                self._serve_control()
+            finally:
+                self._built.set()
             self._load_models()
             self._require_models()
             self._running_plane.wait_http()
@@ -319,10 +325,13 @@ class Server:
             loading = self._loading
         if not first:
             self._stopped.wait()
-            return True
-        drained = True
+            return self._drained
+        # What the start is making must not come after what ends it.
+        self._built.wait()
+        if loading:
+            self._running_repository.stop_loading()
         try:
-            drained = self._drain(drain_timeout_s)
+            self._drained = self._drain(drain_timeout_s)
         finally:
             if self._plane is not None:
                 self._plane.close()
@@ -333,7 +342,7 @@ class Server:
             if self._repository is not None and not loading:
                 self._repository.close(_CLOSE_S)
             self._stopped.set()
-        return drained
+        return self._drained
 
     def _drain(self, timeout_s: float) -> bool:
         if self._engine is None or self._plane is None:

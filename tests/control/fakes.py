@@ -40,6 +40,7 @@ class FakeEngine:
         self.finished: dict[int, tuple[int, str]] = {}
         self.counters: dict[str, Any] = {}
         self._events: list[dict[str, Any]] = []
+        self._told: set[int] = set()
         self._changed = asyncio.Event()
 
     def close(self) -> None:
@@ -93,8 +94,10 @@ class FakeEngine:
         return self.sent[call_id]
 
     def _push(self, call_id: int, event: str, method: str, message: bytes) -> None:
+        first = call_id not in self._told
+        self._told.add(call_id)
         self._events.append(
-            {"id": call_id, "event": event, "method": method, "message": message, "deadline": None}
+            {"id": call_id, "event": event, "method": method, "message": message, "first": first}
         )
         os.eventfd_write(self.control_fd, 1)
 

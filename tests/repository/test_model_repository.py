@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -397,7 +398,8 @@ class TestLoading:
         repository.start()
         repository.load("m")
         repository.unload("m")
-        assert heard == [False, True, False]
+        # Each state once: a change may be told in several steps.
+        assert [ready for ready, _ in itertools.groupby(heard)] == [False, True, False]
         assert "a listener's own trouble" in caplog.text
 
     def test_a_loading_version_shows_in_the_index(
@@ -458,7 +460,8 @@ class TestPolling:
         assert "a" not in fake.unavailable
         assert repository.models() == ["b"]
         assert not repository.poll_once()
-        assert fake.published == published + 3
+        # b is loading, b is there, another a, no a.
+        assert fake.published == published + 4
 
     def test_a_failed_load_is_tried_again_when_files_change(
         self, open_repository: Open, root: Path, fake: FakeEngine

@@ -220,7 +220,7 @@ def test_reshapes() -> None:
         ),
         (
             'output { name: "z" data_type: TYPE_FP32 dims: 1 label_filename: "../secret" }',
-            "output 'z': label_filename '../secret', expected a file in the folder of the model",
+            "output 'z': label_filename '../secret', expected a file in the folder ''",
         ),
     ],
 )  # fmt: skip

@@ -320,7 +320,7 @@ cdef extern from "server/control_queue.h" namespace "penstock::server" nogil:
         ControlKind kind
         uint32_t method
         Buffer message
-        int64_t deadline
+        cbool first
     cdef cppclass ControlQueue:
         int fd()
         vector[ControlEvent] take() except +

@@ -153,8 +153,8 @@ class ControlCall(TypedDict):
     method: str
     """``/package.Service/Method``."""
     message: bytes
-    deadline: float | None
-    """Seconds of ``time.monotonic()``."""
+    first: bool
+    """Nothing of this call was told before: what comes after its end is not."""
 
 @final
 class Engine:

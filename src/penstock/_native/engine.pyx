@@ -163,7 +163,9 @@ cdef class Engine:
             if not versions.empty():
                 table.get().add(model.encode(), versions)
         for model, reason in (unavailable or {}).items():
-            table.get().add_unavailable(model.encode(), reason.encode())
+            table.get().add_unavailable(
+                model.encode(), reason.encode("utf-8", "backslashreplace")
+            )
         self.native.get().router.publish(<shared_ptr[const RoutingTable]>table)
 
     @property
@@ -186,9 +188,7 @@ cdef class Engine:
                 "message": PyBytes_FromStringAndSize(
                     <const char*>events[i].message.data(), events[i].message.size()
                 ),
-                "deadline": (
-                    None if events[i].deadline == kNever else events[i].deadline / _SECOND
-                ),
+                "first": events[i].first,
             }
             for i in range(events.size())
         ]

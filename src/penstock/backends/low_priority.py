@@ -66,7 +66,7 @@ def _lower_once_started(loader: int, own_threads: int, before: set[str], done: F
         children = [
             task
             for task in _tasks()
-            if task not in before and int(task) != loader and _name(task) == THREAD_NAME
+            if task not in before and int(task) != loader and _name(task) == _own_name(loader)
         ]
         if len(children) >= own_threads:
             _lower(loader)
@@ -98,9 +98,14 @@ def _name(task: str) -> str:
         return ""
 
 
+def _own_name(thread_id: int) -> str:
+    """Of one loader alone, as several load at the same time; the kernel keeps 15 characters."""
+    return f"ps-load-{thread_id}"[:15]
+
+
 def _set_name(thread_id: int) -> None:
     try:
         with open(f"{_TASKS}/{thread_id}/comm", "w") as file:
-            file.write(THREAD_NAME)
+            file.write(_own_name(thread_id))
     except OSError:
         return

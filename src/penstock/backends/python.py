@@ -22,6 +22,7 @@ text; ``penstock.RequestError`` chooses another code.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import inspect
 import logging
@@ -58,6 +59,10 @@ class ModelContext:
     """``parameters`` of config.pbtxt."""
 
 
+_ANYTHING = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
+"""What a model's code may raise and must not take further; Ctrl-C is the user's."""
+
+
 class PythonModel:
     """A model.py in memory."""
 
@@ -83,7 +88,7 @@ class PythonModel:
                     f"{path.name}: expected a class {CLASS_NAME!r} with a method 'infer'"
                 )
             self._class: Any = found
-            self._takes_parameters = _argument_count(infer) > 2
+            self._takes_parameters = _takes_parameters(found)
         except BaseException:
             self.close()
             raise
@@ -102,7 +107,7 @@ class PythonModel:
             load = getattr(instance, "load", None)
             if load is not None:
                 load(self._context) if _argument_count(load) > 0 else load()
-        except Exception as error:
+        except _ANYTHING as error:
             _log.error("model %s did not load", spec.name, exc_info=error)
             raise LoadError(f"{CLASS_NAME}.load: {type(error).__name__}: {error}") from error
         return PythonBackend(instance, spec, reshapes, self._takes_parameters)
@@ -114,7 +119,7 @@ class PythonModel:
                 continue
             try:
                 unload()
-            except Exception as error:
+            except _ANYTHING as error:
                 _log.error("model %s did not unload", self._context.name, exc_info=error)
         self._instances.clear()
         self._class = None
@@ -133,7 +138,7 @@ class PythonModel:
         sys.modules[self._module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except _ANYTHING as error:
             _log.error("%s cannot be imported", path, exc_info=error)
             raise LoadError(f"{path.name}: {type(error).__name__}: {error}") from error
         return module
@@ -160,7 +165,7 @@ class PythonBackend:
                 target = self._reshapes.inputs.get(tensor.name)
                 inputs[tensor.name] = self._reshaped(array, tensor.dims, target)
         if self._takes_parameters:
-            outputs = self._infer(inputs, MappingProxyType(dict(batch.parameters)))
+            outputs = self._infer(inputs, parameters=MappingProxyType(dict(batch.parameters)))
         else:
             outputs = self._infer(inputs)
         names = [tensor.name for tensor in self._spec.outputs]
@@ -188,6 +193,11 @@ class PythonBackend:
             return array
         dims = fill_dynamic(array.shape[lead:], pattern, target)
         return array.reshape((*array.shape[:lead], *dims))
+
+
+def _takes_parameters(model: Any) -> bool:
+    """Whether ``infer`` has an argument ``parameters``; a static method has no self before it."""
+    return "parameters" in inspect.signature(model.infer).parameters
 
 
 def _argument_count(function: Any) -> int:

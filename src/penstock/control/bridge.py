@@ -119,6 +119,9 @@ class Bridge:
             return
         call = self._calls.get(number)
         if call is None:
+            if not event["first"]:
+                # It was ended here while this was on its way.
+                return
             call = self._calls[number] = _Call(self._methods[event["method"]])
             call.task = asyncio.get_running_loop().create_task(self._serve(number, call))
         if event["event"] == "half_close":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from penstock import __version__, protos
 from penstock._native.engine import RequestError
@@ -28,8 +28,13 @@ EXTENSIONS = (
 """Triton's names for the parts of its protocol beyond the plain OIP that are served."""
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 MAX_CHANGES = 8
 """Loads and unloads at once; further ones wait."""
+MAX_LOOKS = 4
+"""Looks at the repository's folders at once."""
 
 
 class InferenceService:
@@ -39,6 +44,8 @@ class InferenceService:
         self._repository = repository
         self._readiness = readiness
         self._changes = asyncio.Semaphore(MAX_CHANGES)
+        self._looks = asyncio.Semaphore(MAX_LOOKS)
+        self._running: set[asyncio.Future[Any]] = set()
 
     def handlers(self) -> dict[str, Handler]:
         methods: dict[str, Callable[[Any, Any], Any]] = {
@@ -103,7 +110,7 @@ class InferenceService:
 
     async def _repository_index(self, request: Any, response: Any) -> None:
         _refuse_repository_name(request.repository_name)
-        for entry in await in_thread(self._repository.index, request.ready):
+        for entry in await self._alone(self._looks, self._repository.index, request.ready):
             response.models.add(
                 name=entry.name, version=entry.version, state=entry.state, reason=entry.reason
             )
@@ -115,6 +122,13 @@ class InferenceService:
         for key, parameter in request.parameters.items():
             if key == "config":
                 config = parameter.string_param
+                if not config.strip():
+                    kind = parameter.WhichOneof("parameter_choice")
+                    raise RequestError(
+                        INVALID_ARGUMENT,
+                        f"load parameter 'config' came empty, or as {kind}; expected a "
+                        "string_param with a model's configuration",
+                    )
             elif key.startswith("file:"):
                 files[key.removeprefix("file:")] = parameter.bytes_param
             else:
@@ -122,15 +136,35 @@ class InferenceService:
                     INVALID_ARGUMENT,
                     f"load parameter {key!r} is not known, expected 'config' or 'file:<path>'",
                 )
-        async with self._changes:
-            await in_thread(self._repository.load, request.model_name, config, files or None)
+        await self._alone(
+            self._changes, self._repository.load, request.model_name, config, files or None
+        )
 
     async def _unload(self, request: Any, _response: Any) -> None:
         _refuse_repository_name(request.repository_name)
         dependents = request.parameters.get("unload_dependents")
         unload_dependents = dependents.bool_param if dependents is not None else False
-        async with self._changes:
-            await in_thread(self._repository.unload, request.model_name, unload_dependents)
+        await self._alone(
+            self._changes, self._repository.unload, request.model_name, unload_dependents
+        )
+
+    async def _alone(
+        self, slots: asyncio.Semaphore, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``work`` on a thread that holds its slot until it is done, though the client may
+        have left: or clients that leave at once could have any number of threads."""
+        await slots.acquire()
+        running = asyncio.ensure_future(in_thread(work, *args, **kwargs))
+        self._running.add(running)
+
+        def ended(task: asyncio.Future[T]) -> None:
+            slots.release()
+            self._running.discard(task)
+            if not task.cancelled():
+                task.exception()  # It was raised below, if anybody was there still.
+
+        running.add_done_callback(ended)
+        return await asyncio.shield(running)
 
 
 def _unary(name: str, method: Callable[[Any, Any], Any]) -> Handler:

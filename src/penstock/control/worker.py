@@ -32,8 +32,12 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         result, error = None, None
         try:
             result = work(*args, **kwargs)
-        except BaseException as raised:
+        except Exception as raised:
             error = raised
+        except BaseException as raised:
+            # What a task raises of these would end the loop, and with it every other call.
+            error = RuntimeError(f"{type(raised).__name__}: {raised}")
+            error.__cause__ = raised
         try:
             loop.call_soon_threadsafe(settle, result, error)
         except RuntimeError:

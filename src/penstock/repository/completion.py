@@ -72,7 +72,7 @@ class _Completion:
         if not self._given:
             batches = self._should_batch(inputs, outputs)
         if batches:
-            self._check_batch_dimension([("input", t) for t in inputs if not t.optional])
+            self._check_batch_dimension([("input", t) for t in inputs])
             self._check_batch_dimension([("output", t) for t in outputs])
         for role, listed, tensors in (
             ("input", message.input, inputs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,9 @@ def parse_override(text: str) -> ModelConfig:
         json_format.Parse(text, message, descriptor_pool=protos.pool())
     except json_format.ParseError as error:
         raise LoadError(f"{source}: {_with_expected(' '.join(str(error).split()))}") from None
-    given = re.search(r'"(max_batch_size|maxBatchSize)"\s*:', text) is not None
+    fields = json.loads(text)
+    # As in protobuf's JSON, null is as good as nothing.
+    given = any(fields.get(key) is not None for key in ("max_batch_size", "maxBatchSize"))
     return ModelConfig(message, source, batch_size_given=given)
 
 

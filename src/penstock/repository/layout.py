@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from penstock.backends.base import LoadError
+
+_log = logging.getLogger("penstock.repository")
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Relative path, inode, modification time in ns and size of each file."""
@@ -46,7 +49,7 @@ def find_models(repositories: Sequence[Path]) -> dict[str, list[ModelFolder]]:
     found: dict[str, list[ModelFolder]] = {}
     for repository in repositories:
         for entry in _folders(repository):
-            if not entry.name.startswith("."):
+            if not entry.name.startswith(".") and _is_text(entry.name):
                 folder = ModelFolder(entry.name, Path(entry.path))
                 found.setdefault(entry.name, []).append(folder)
     return dict(sorted(found.items()))
@@ -85,13 +88,43 @@ def wanted_versions(policy: Any, present: Sequence[int], folder: ModelFolder) ->
     return list(present[-count:])
 
 
+def file_inside(folder: Path, name: str, what: str) -> Path:
+    """The path of a file that a configuration names, in a folder that it must not lead out of.
+
+    Raises:
+        LoadError: beginning with ``what``.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise LoadError(f"{what} {name!r}, expected a file in the folder {folder.name!r}")
+    return folder / name
+
+
 def _is_version(name: str) -> bool:
     return name.isascii() and name.isdigit() and name[0] != "0" and int(name) <= MAX_VERSION
 
 
+def _is_text(name: str) -> bool:
+    """Whether clients can ask for a model of this name: protobuf's strings are UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        _log.warning("folder %r is no model: its name is not UTF-8", os.fsencode(name))
+        return False
+    return True
+
+
 def _folders(path: Path) -> list[os.DirEntry[str]]:
     with os.scandir(path) as entries:
-        return [entry for entry in entries if entry.is_dir()]
+        return [entry for entry in entries if _is_folder(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        # A link to itself, for one.
+        _log.warning("%s is left out: %s", entry.path, error.strerror)
+        return False
 
 
 def _fingerprint(root: Path, *, skip_versions: bool) -> Fingerprint:
@@ -100,8 +133,10 @@ def _fingerprint(root: Path, *, skip_versions: bool) -> Fingerprint:
         if skip_versions and folder == str(root):
             subfolders[:] = [name for name in subfolders if not _is_version(name)]
         # Compiled Python appears when a model is imported.
-        subfolders[:] = sorted(name for name in subfolders if name != "__pycache__")
-        # A hidden file is one that is being written, or an editor's.
+        # What is hidden is being written, or an editor's.
+        subfolders[:] = sorted(
+            name for name in subfolders if name != "__pycache__" and not name.startswith(".")
+        )
         for name in sorted(name for name in names if not name.startswith(".")):
             path = os.path.join(folder, name)
             try:

@@ -70,17 +70,24 @@ class LoadedVersion:
 
     def start(self, backends: Sequence[Backend]) -> None:
         """Begin to compute; the threads have the priority of the caller's."""
-        self._running = len(backends)
         for index, backend in enumerate(backends):
+            with self._lock:
+                self._running += 1
             # A daemon, because a thread that waits for work must not keep a process that forgot
             # to close the repository.
-            threading.Thread(
+            executor = threading.Thread(
                 target=self._execute,
                 # A thread keeps its arguments until after its work; the list it empties.
                 args=(self.version.instance(index), [backend]),
                 name=f"{self.spec.name}/{self.spec.version}#{index}",
                 daemon=True,
-            ).start()
+            )
+            try:
+                executor.start()
+            except BaseException:
+                # Those that have begun end when the version closes.
+                self._ended()
+                raise
 
     def close(self, when_drained: Callable[[], None] | None = None) -> None:
         """Take no more requests; those queued are computed still.
@@ -271,9 +278,9 @@ def _start(
             )
         elif model.native:
             warm_up_with_zeros(version, backends)
+        loaded = LoadedVersion(version, message, platform, model, watcher)
+        loaded.start(backends)
     except BaseException:
         version.close()
         raise
-    loaded = LoadedVersion(version, message, platform, model, watcher)
-    loaded.start(backends)
     return loaded

@@ -78,10 +78,19 @@ class ModelRepository:
                 self._reloader.load(name)
             except (LoadFailedError, ModelNotFoundError) as error:
                 failures[name] = error.message
+            except Exception as error:
+                # Of one model; the others are to be served.
+                _log.exception("model %s did not load", name)
+                failures[name] = f"{type(error).__name__}: {error}"
 
         # Before the interpreter goes, its threads have to have left native code.
         atexit.register(_close_at_exit, weakref.ref(self))
         names = list(wanted)
+        for name in names:
+            if name in found:
+                self._table.state(name)
+        # Ports are open already: a client that comes early is told to wait.
+        self._reloader.publish()
         workers = max(1, min(MAX_LOADS_AT_ONCE, available_cores(), len(names)))
         with ThreadPoolExecutor(workers, thread_name_prefix="penstock-loader") as pool:
             list(pool.map(load, names))
@@ -104,12 +113,17 @@ class ModelRepository:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         if self._poller is not None and self._poller is not threading.current_thread():
             self._poller.join(timeout_s)
-        self._reloader.close()
+        self._reloader.close(timeout_s)
         drained = True
         for loaded in self._table.draining():
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             drained = loaded.join(left) and drained
         return drained
+
+    def stop_loading(self) -> None:
+        """Load nothing more; what loads now is not served. For a start that is to end."""
+        self._closing.set()
+        self._reloader.stop_loading()
 
     def add_listener(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` after each change of what is served, on the thread that made it."""

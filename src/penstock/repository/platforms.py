@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.backends.base import LoadError
 from penstock.repository.config_file import ModelConfig
+from penstock.repository.layout import file_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,7 @@ def model_file(platform: Platform, message: Any, version_folder: Path) -> Path:
         LoadError: it is not there, or its name leads out of the folder.
     """
     name = message.default_model_filename or platform.filename
-    path = version_folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise LoadError(f"default_model_filename is {name!r}, expected a file of the version")
+    path = file_inside(version_folder, name, "default_model_filename is")
     if not path.is_file():
         raise LoadError(f"no model in {_short(version_folder)}: expected {name}")
     return path

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from penstock.backends.base import LoadError
 from penstock.repository.config_file import ModelConfig, parse_override, read_config
 from penstock.repository.errors import LoadFailedError, ModelNotFoundError
-from penstock.repository.layout import ModelFolder, find_model, wanted_versions
+from penstock.repository.layout import Fingerprint, ModelFolder, find_model, wanted_versions
 from penstock.repository.loader import LoadedVersion, Source, load_version
 from penstock.repository.table import ModelState, ModelTable, Served
 
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from penstock._native.engine import Engine
 
 _log = logging.getLogger("penstock.repository")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a model's files call for."""
+
+    folder: ModelFolder
+    config: ModelConfig
+    override: str | None
+    shared: Fingerprint
+    """Fingerprint of what all versions share."""
+    present: list[int]
+    wanted: list[int]
 
 
 class Reloader:
@@ -32,6 +46,8 @@ class Reloader:
         self._paths = paths
         self._table = table
         self._closed = False
+        self._published: frozenset[str] = frozenset()
+        """Names that the engine knows."""
         # Publishing is one step after the other, so that a later state is published later.
         self._publishing = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
@@ -58,11 +74,11 @@ class Reloader:
                 raise LoadFailedError(f"model {name!r} did not load: the server stops")
             try:
                 state.seen = fingerprint_of(folders)
-                folder, config, wanted = self._plan(folders, override)
+                plan = self._plan(folders, override)
             except (LoadError, OSError) as error:
                 self._note_failure(state, str(error))
             else:
-                self._load_versions(state, folder, config, wanted, override)
+                self._load_versions(state, plan)
             if state.failures:
                 raise LoadFailedError(f"model {name!r} did not load: {state.reason()}")
 
@@ -76,18 +92,39 @@ class Reloader:
         with self._alone_with(name) as state:
             self._retire_all(state, forget=True)
 
-    def close(self) -> None:
-        """Unload everything, and load nothing any more."""
+    def stop_loading(self) -> None:
+        """Serve nothing that is not served yet."""
         self._closed = True
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Lead nobody to a model any more, unload everything, load nothing.
+
+        Args:
+            timeout_s: the longest wait for loads in progress, which unload themselves when they
+                are done; None: as long as it takes.
+        """
+        self._closed = True
+        self.publish()
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for name in self._table.names():
-            self.unload(name)
+            left = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+            state = self._table.state(name)
+            if state.loading_lock.acquire(timeout=left):
+                try:
+                    self._retire_all(state)
+                finally:
+                    state.loading_lock.release()
 
     def publish(self) -> None:
         """Give the engine the routes of now."""
         with self._publishing:
             with self._table.lock:
                 routes, unavailable = self._table.routes()
+            if self._closed:
+                unavailable |= dict.fromkeys(routes, "the server stops")
+                routes = {}
             self._engine.publish(routes, unavailable)
+            self._published = frozenset((*routes, *unavailable))
         for listener in tuple(self._listeners):
             try:
                 listener()
@@ -105,59 +142,66 @@ class Reloader:
                     yield state
                     return
 
-    def _plan(
-        self, folders: list[ModelFolder], override: str | None
-    ) -> tuple[ModelFolder, ModelConfig, list[int]]:
+    def _plan(self, folders: list[ModelFolder], override: str | None) -> _Plan:
         if not folders:
             raise LoadError("its folder is no longer in the repository")
         if len(folders) > 1:
             paths = ", ".join(str(folder.path) for folder in folders)
             raise LoadError(f"several repositories have it: {paths}")
         folder = folders[0]
+        # Before it is read: a change meanwhile must look like one.
+        shared = folder.fingerprint()
         config = read_config(folder.path) if override is None else parse_override(override)
-        return (
-            folder,
-            config,
-            wanted_versions(config.message.version_policy, folder.versions(), folder),
+        present = folder.versions()
+        return _Plan(
+            folder=folder,
+            config=config,
+            override=override,
+            shared=shared,
+            present=present,
+            wanted=wanted_versions(config.message.version_policy, present, folder),
         )
 
-    def _load_versions(
-        self,
-        state: ModelState,
-        folder: ModelFolder,
-        config: ModelConfig,
-        wanted: list[int],
-        override: str | None,
-    ) -> None:
-        shared = folder.fingerprint()
+    def _load_versions(self, state: ModelState, plan: _Plan) -> None:
         loaded: dict[int, Served] = {}
         failures: dict[int | None, str] = {}
-        for number in wanted:
-            fingerprint = (shared, override, folder.version_fingerprint(number))
+        for number in plan.wanted:
+            fingerprint = (plan.shared, plan.override, plan.folder.version_fingerprint(number))
             current = state.served.get(number)
             if current is not None and current.fingerprint == fingerprint:
                 continue
             with self._table.lock:
                 state.loading.add(number)
-            source = Source(folder.name, number, folder.path, folder.path / str(number))
-            started = time.monotonic()
+            if state.name not in self._published:
+                # Or clients are told that there is no such model.
+                self.publish()
             try:
-                version = load_version(self._engine, source, config)
+                loaded[number] = Served(self._load_version(plan, number), fingerprint)
             except LoadError as error:
                 failures[number] = str(error)
             except Exception as error:
-                _log.exception("loading version %d of model %s failed", number, folder.name)
+                _log.exception("loading version %d of model %s failed", number, plan.folder.name)
                 failures[number] = f"{type(error).__name__}: {error}"
-            else:
-                loaded[number] = Served(version, fingerprint)
-                seconds = time.monotonic() - started
-                _log.info("loaded model %s version %d in %.3f s", folder.name, number, seconds)
             finally:
                 with self._table.lock:
                     state.loading.discard(number)
         for failed, reason in failures.items():
-            _log.error("model %s version %s did not load: %s", folder.name, failed, reason)
-        self._swap(state, loaded, failures, set(wanted), set(folder.versions()))
+            _log.error("model %s version %s did not load: %s", plan.folder.name, failed, reason)
+        if self._closed:
+            # Nobody unloads it any more.
+            for served in loaded.values():
+                served.loaded.close()
+            raise LoadFailedError(f"model {plan.folder.name!r} did not load: the server stops")
+        self._swap(state, loaded, failures, set(plan.wanted), set(plan.present))
+
+    def _load_version(self, plan: _Plan, number: int) -> LoadedVersion:
+        folder = plan.folder
+        source = Source(folder.name, number, folder.path, folder.path / str(number))
+        started = time.monotonic()
+        version = load_version(self._engine, source, plan.config)
+        seconds = time.monotonic() - started
+        _log.info("loaded model %s version %d in %.3f s", folder.name, number, seconds)
+        return version
 
     def _swap(
         self,

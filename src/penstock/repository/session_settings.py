@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.backends.base import LoadError
 from penstock.backends.sessions import SessionSettings, available_providers
+from penstock.repository.layout import file_inside
 from penstock.repository.validation import instance_count
 
 _KIND_GPU = 1
@@ -61,7 +62,8 @@ def session_settings(message: Any, folder: Path) -> SessionSettings:
         memory_arena=_switch(parameters, "enable_mem_arena", default=True),
         memory_pattern=_switch(parameters, "enable_mem_pattern", default=False),
         custom_op_libraries=tuple(
-            folder / name for name in message.model_operations.op_library_filename
+            file_inside(folder, name, "model_operations: op_library_filename")
+            for name in message.model_operations.op_library_filename
         ),
     )
 

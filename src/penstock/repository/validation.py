@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.backends.base import DTYPES, LoadError, Reshapes
 from penstock.repository.completion import TYPE_NAMES
+from penstock.repository.layout import file_inside
 from penstock.repository.monitoring_settings import monitoring_settings
 from penstock.spec import DYNAMIC, Batching, ModelSpec, QueuePolicy, TensorSpec
 
@@ -140,7 +141,7 @@ def _batching(message: Any) -> Batching:
         policy = _queue_policy(section.default_queue_policy)
     return Batching(
         max_batch_size=rows,
-        max_queue_delay_us=section.max_queue_delay_microseconds,
+        max_queue_delay_us=_microseconds(section, "max_queue_delay_microseconds"),
         preferred_batch_sizes=tuple(sorted(set(section.preferred_batch_size))),
         preserve_ordering=section.preserve_ordering,
         priority_levels=levels,
@@ -158,10 +159,17 @@ def _queue_policy(section: Any) -> QueuePolicy:
     # ModelQueuePolicy.TimeoutAction: 0 REJECT, 1 DELAY.
     return QueuePolicy(
         timeout_action="delay" if section.timeout_action == 1 else "reject",
-        default_timeout_us=section.default_timeout_microseconds,
+        default_timeout_us=_microseconds(section, "default_timeout_microseconds"),
         allow_timeout_override=section.allow_timeout_override,
         max_queue_size=section.max_queue_size,
     )
+
+
+def _microseconds(section: Any, field: str) -> int:
+    value: int = getattr(section, field)
+    if value >= 2**53:
+        raise LoadError(f"dynamic_batching: {field} is {value}, expected less than 2^53")
+    return value
 
 
 def _datatype(entry: Any) -> str:
@@ -198,9 +206,7 @@ def _labels(folder: Path, entry: Any) -> tuple[str, ...]:
     if not name:
         return ()
     where = f"output {entry.name!r}: label_filename {name!r}"
-    path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise LoadError(f"{where}, expected a file in the folder of the model")
+    path = file_inside(folder, name, f"output {entry.name!r}: label_filename")
     try:
         return tuple(path.read_text(encoding="utf-8").splitlines())
     except OSError as error:
@@ -223,6 +229,11 @@ def _reshapes(role: str, entries: Any) -> dict[str, tuple[int, ...]]:
         if not entry.HasField("reshape"):
             continue
         dims, shape = tuple(entry.dims), tuple(entry.reshape.shape)
+        if min(shape, default=1) < DYNAMIC or 0 in shape:
+            raise LoadError(
+                f"{role} {entry.name!r}: reshape to {list(shape)}, expected sizes of 1 or more, "
+                "or -1"
+            )
         if _elements(dims) != _elements(shape):
             raise LoadError(
                 f"{role} {entry.name!r}: reshape from {list(dims)} to {list(shape)}, "

@@ -13,6 +13,7 @@ import numpy as np
 from penstock.backends.base import DTYPES, LoadError
 from penstock.backends.low_priority import run_at_low_priority
 from penstock.repository.completion import TYPE_NAMES
+from penstock.repository.layout import file_inside
 from penstock.spec import DYNAMIC, ModelSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -146,9 +147,7 @@ def _from_file(
     where: str,
 ) -> Array:
     """Raw little-endian values as a request has them, of one row or of the whole batch."""
-    path = folder / WARMUP_FOLDER / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise LoadError(f"{where}: {name!r}, expected a file in the folder {WARMUP_FOLDER!r}")
+    path = file_inside(folder / WARMUP_FOLDER, name, f"{where}:")
     try:
         raw = path.read_bytes()
     except OSError as error:
