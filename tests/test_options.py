@@ -42,6 +42,7 @@ def test_tls(tmp_path: Path) -> None:
     pem.write_text("")
     path = str(pem)
     assert ServerOptions(tls_cert=path, tls_key=path).tls == {"certificate": path, "key": path}
+    assert ServerOptions(tls_cert=pem, tls_key=pem) == ServerOptions(tls_cert=path, tls_key=path)
     assert ServerOptions(tls_cert=path, tls_key=path, tls_client_ca=path).tls == {
         "certificate": path,
         "key": path,

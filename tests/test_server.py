@@ -332,6 +332,33 @@ def test_stop_while_models_load(tmp_path: Path) -> None:
     assert str(error) == "the server was stopped while it started"
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.003, 0.01, 0.03])
+def test_stop_as_soon_as_it_starts(repository: Path, after_s: float, no_thread_left: None) -> None:
+    server = Server(repository, **ANY_PORT)
+    starting, _results = in_background(server.start)
+    time.sleep(after_s)
+    server.stop()
+    starting.join(20)
+    assert not starting.is_alive()
+    assert not server.ready
+    server.stop()
+
+
+def test_a_stop_does_not_wait_for_a_load(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    server = Server(tmp_path, model_control="explicit", **ANY_PORT).start()
+    loading, results = in_background(lambda: server.load("gated"))
+    gate.wait_reached("load")
+    before = time.monotonic()
+    server.stop(0.1)
+    assert time.monotonic() - before < 10
+    assert loading.is_alive()
+    gate.open("load")
+    loading.join(20)
+    (error,) = results
+    assert "the server stops" in str(error)
+
+
 def test_stop_answers_what_is_open(tmp_path: Path, no_thread_left: None) -> None:
     gate = Gate(tmp_path)
     gate.open("load")
@@ -363,6 +390,8 @@ def test_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
     gate.open("infer")
     stopping.join(20)
     assert drained == [False]
+    # Whoever asks later hears the same.
+    assert server.stop() is False
     (error,) = answers
     assert isinstance(error, InferenceServerException)
     assert error.status() == "StatusCode.UNAVAILABLE"

@@ -85,3 +85,35 @@ def test_a_session_s_threads_keep_the_usual_priority(tmp_path: Path) -> None:
         time.sleep(0.001)
     assert [nice_of(int(task)) for task in pool] == [mine] * 3
     del session
+
+
+def test_loaders_at_the_same_time_know_their_own_threads() -> None:
+    """What one loader leaves behind must not be counted as another's, nor be lowered."""
+    mine = nice_of(threading.get_native_id())
+    stop = threading.Event()
+    started: list[int] = []
+
+    def work() -> None:
+        # Late, so that the threads of all loaders start about together.
+        time.sleep(0.02)
+        ready = threading.Barrier(3)
+
+        def stay() -> None:
+            started.append(threading.get_native_id())
+            ready.wait(10)
+            stop.wait(10)
+
+        for _ in range(2):
+            threading.Thread(target=stay, daemon=True).start()
+            time.sleep(0.01)
+        ready.wait(10)
+
+    loaders = [threading.Thread(target=run_at_low_priority, args=(work, 2)) for _ in range(4)]
+    try:
+        for loader in loaders:
+            loader.start()
+        for loader in loaders:
+            loader.join(20)
+        assert [nice_of(thread_id) for thread_id in started] == [mine] * 8
+    finally:
+        stop.set()

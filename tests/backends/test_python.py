@@ -268,3 +268,78 @@ class Model:
     second = load(folder)
     assert infer(first, x=row(0, 0))["y"].tolist() == [[10, 10]]
     assert infer(second, x=row(0, 0))["y"].tolist() == [[20, 20]]
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "GeneratorExit()", "MemoryError()"])
+@pytest.mark.parametrize("where", ["module", "init", "load"])
+def test_what_ends_a_program_ends_a_load(
+    tmp_path: Path, load: Load, raised: str, where: str
+) -> None:
+    source = f"""
+def fail(here):
+    if here == {where!r}:
+        raise {raised}
+
+fail("module")
+
+class Model:
+    def __init__(self):
+        fail("init")
+
+    def load(self):
+        fail("load")
+
+    def infer(self, inputs):
+        return {{"y": inputs["x"]}}
+"""
+    with pytest.raises(LoadError, match=raised.partition("(")[0]):
+        load(models.write_python(tmp_path, "m", source, config=CONFIG))
+
+
+def test_what_ends_a_program_ends_no_executor(tmp_path: Path, load: Load) -> None:
+    source = """
+import sys
+
+class Model:
+    def infer(self, inputs):
+        if inputs["x"][0, 0] < 0:
+            sys.exit("enough")
+        return {"y": inputs["x"]}
+
+    def unload(self):
+        sys.exit("at last")
+"""
+    loaded = load(models.write_python(tmp_path, "m", source, config=CONFIG))
+    with pytest.raises(RequestError, match="SystemExit: enough"):
+        infer(loaded, x=row(-1, 0))
+    assert infer(loaded, x=row(1, 2))["y"].tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "@staticmethod\n    def infer(inputs, parameters)",
+        "@classmethod\n    def infer(cls, inputs, parameters)",
+        "def infer(self, inputs, scale=1, *, parameters)",
+    ],
+)
+def test_parameters_are_known_by_their_name(tmp_path: Path, load: Load, method: str) -> None:
+    source = f"""
+class Model:
+    {method}:
+        return {{"y": inputs["x"] * parameters["factor"]}}
+"""
+    loaded = load(models.write_python(tmp_path, "m", source, config=CONFIG))
+    assert loaded.spec.parameters_matter
+    assert infer(loaded, {"factor": 3}, x=row(1, 2))["y"].tolist() == [[3, 6]]
+
+
+def test_another_argument_is_not_the_parameters(tmp_path: Path, load: Load) -> None:
+    source = """
+class Model:
+    def infer(self, inputs, scale=2):
+        return {"y": inputs["x"] * scale}
+"""
+    loaded = load(models.write_python(tmp_path, "m", source, config=CONFIG))
+    assert not loaded.spec.parameters_matter
+    assert infer(loaded, x=row(1, 2))["y"].tolist() == [[2, 4]]

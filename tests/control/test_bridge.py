@@ -286,3 +286,19 @@ def test_work_on_a_thread_gives_its_result_or_its_error() -> None:
             await in_thread(divmod, 1, 0)
 
     run(test())
+
+
+def test_what_follows_an_ended_call_opens_none(engine: FakeEngine) -> None:
+    """The engine may have told more of a call before it hears that the call was ended."""
+
+    async def test() -> None:
+        bridge_with(engine, {REFLECT: Handler(stream=echo), LIVE: Handler(unary=live)})
+        engine.push(1, REFLECT, ask("a"), b"\xff")
+        code, _ = await engine.status(1)
+        assert code == 3
+        engine.push(1, REFLECT, ask("b"), ask("c"))
+        engine.push(2, LIVE, b"")
+        assert await engine.status(2) == OK
+        assert hosts(engine.sent[1]) == ["a"]
+
+    run(test())

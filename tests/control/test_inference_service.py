@@ -245,3 +245,45 @@ def test_few_loads_run_at_once(client: Client, repository: FakeRepository) -> No
     run(test())
     assert most == MAX_CHANGES
     assert len(repository.changes) == 3 * MAX_CHANGES
+
+
+def test_a_client_that_leaves_frees_no_place(client: Client, repository: FakeRepository) -> None:
+    """Loads go on when nobody waits for them any more, and count for as long."""
+    gate = threading.Event()
+    running = 0
+    most = 0
+    lock = threading.Lock()
+
+    def load(*_args: Any) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        gate.wait(10)
+        with lock:
+            running -= 1
+
+    repository.load = load  # type: ignore[method-assign]
+
+    async def test() -> None:
+        async def ask() -> None:
+            await client.call("RepositoryModelLoad", model_name="m")
+
+        for _ in range(5 * MAX_CHANGES):
+            impatient = asyncio.create_task(ask())
+            await asyncio.sleep(0.002)
+            impatient.cancel()
+        assert most == MAX_CHANGES
+        gate.set()
+        await asyncio.wait_for(ask(), 10)
+
+    run(test())
+
+
+@pytest.mark.parametrize("config", [{"string_param": ""}, {"string_param": " "}, {"bool_param": 1}])
+def test_an_empty_configuration_is_none(client: Client, config: dict[str, Any]) -> None:
+    code, text = refusal(
+        client, "RepositoryModelLoad", model_name="m", parameters={"config": Parameter(**config)}
+    )
+    assert code == 3
+    assert text.startswith("load parameter 'config' came empty, or as ")

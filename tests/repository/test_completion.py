@@ -220,3 +220,16 @@ def test_what_looks_like_a_batch(tensors: list[DeclaredTensor], expected: bool) 
 )
 def test_default_batch_size(tensors: list[DeclaredTensor], rows: int) -> None:
     assert default_max_batch_size(tensors) == rows
+
+
+def test_an_optional_input_must_batch_too() -> None:
+    """A default of fixed size would meet batches of any."""
+    listed = 'input [ { name: "x" }, { name: "scale" optional: true } ]'
+    signature = Signature((X, declared("scale", (3,), optional=True)), (Y,))
+    with pytest.raises(LoadError, match="input 'scale' of the model has shape"):
+        completed(f"max_batch_size: 8 {listed}", signature)
+    assert completed(listed, signature).max_batch_size == 0
+    # Nobody gives what is not listed.
+    assert completed("max_batch_size: 8", signature).max_batch_size == 8
+    optional = Signature((X, declared("scale", ("N", 3), optional=True)), (Y,))
+    assert completed(f"max_batch_size: 8 {listed}", optional).max_batch_size == 8

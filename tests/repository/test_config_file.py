@@ -121,6 +121,10 @@ class TestOverride:
 
     def test_json_without_a_batch_size(self) -> None:
         assert not parse_override('{"backend": "onnxruntime"}').batch_size_given
+        # Neither null nor the words in another place are one.
+        assert not parse_override('{"max_batch_size": null}').batch_size_given
+        text = '{"parameters": {"max_batch_size": {"string_value": "3"}}}'
+        assert not parse_override(text).batch_size_given
 
     @pytest.mark.parametrize("text", ["{", '{"max_batch": 3}', '{"max_batch_size": "x"}'])
     def test_bad_json(self, text: str) -> None:

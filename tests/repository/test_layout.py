@@ -9,7 +9,13 @@ import pytest
 
 from penstock.backends.base import LoadError
 from penstock.repository.config_file import parse_text
-from penstock.repository.layout import ModelFolder, find_model, find_models, wanted_versions
+from penstock.repository.layout import (
+    ModelFolder,
+    file_inside,
+    find_model,
+    find_models,
+    wanted_versions,
+)
 from penstock.repository.platforms import ONNX, PYTHON, choose_platform, model_file
 
 
@@ -164,3 +170,37 @@ class TestPlatforms:
         outside = parse_text('default_model_filename: "../../secret.onnx"', "c").message
         with pytest.raises(LoadError, match="expected a file in the folder"):
             model_file(ONNX, outside, version)
+
+
+def test_a_name_that_is_not_text_is_no_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, "good/1/m")
+    os.mkdir(os.path.join(os.fsencode(tmp_path), b"caf\xe9"))
+    assert list(find_models([tmp_path])) == ["good"]
+    assert "is no model: its name is not UTF-8" in caplog.text
+
+
+def test_a_link_to_itself_stops_nobody(tmp_path: Path) -> None:
+    make(tmp_path, "good/1/m")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "good" / "2").symlink_to("2")
+    assert list(find_models([tmp_path])) == ["good"]
+    assert ModelFolder("good", tmp_path / "good").versions() == [1]
+
+
+def test_hidden_folders_change_nothing(tmp_path: Path) -> None:
+    make(tmp_path, "m/1/model.onnx", "m/config.pbtxt")
+    folder = ModelFolder("m", tmp_path / "m")
+    before = folder.fingerprint(), folder.version_fingerprint(1)
+    make(tmp_path, "m/.incoming/x", "m/1/.tmp/y", "m/1/__pycache__/z")
+    assert (folder.fingerprint(), folder.version_fingerprint(1)) == before
+    make(tmp_path, "m/1/data/weights")
+    assert folder.version_fingerprint(1) != before[1]
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a\0b"])
+def test_files_stay_inside(name: str) -> None:
+    assert file_inside(Path("m"), "a/b.txt", "f") == Path("m/a/b.txt")
+    with pytest.raises(LoadError, match="^label_filename .*, expected a file in the folder 'm'$"):
+        file_inside(Path("m"), name, "label_filename")

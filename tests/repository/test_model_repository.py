@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import os
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,30 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.002)
+
+
+def write_slow(root: Path) -> Path:
+    """A model ``slow`` that does not load before the returned file is there."""
+    gate = root.parent / "gate"
+    models.write_python(
+        root,
+        "slow",
+        f"""
+import time
+from pathlib import Path
+
+class Model:
+    def load(self):
+        while not Path({str(gate)!r}).exists():
+            time.sleep(0.002)
+
+    def infer(self, inputs):
+        return {{"y": inputs["x"]}}
+""",
+        config='backend: "python" input { name: "x" data_type: TYPE_FP32 dims: 1 } '
+        'output { name: "y" data_type: TYPE_FP32 dims: 1 }',
+    )
+    return gate
 
 
 class TestStart:
@@ -405,25 +430,7 @@ class TestLoading:
     def test_a_loading_version_shows_in_the_index(
         self, open_repository: Open, root: Path, fake: FakeEngine
     ) -> None:
-        gate = root.parent / "gate"
-        models.write_python(
-            root,
-            "slow",
-            f"""
-import time
-from pathlib import Path
-
-class Model:
-    def load(self):
-        while not Path({str(gate)!r}).exists():
-            time.sleep(0.002)
-
-    def infer(self, inputs):
-        return {{"y": inputs["x"]}}
-""",
-            config='backend: "python" input { name: "x" data_type: TYPE_FP32 dims: 1 } '
-            'output { name: "y" data_type: TYPE_FP32 dims: 1 }',
-        )
+        gate = write_slow(root)
         models.write(root, "m", models.add_constant(1))
         repository = open_repository(control="explicit")
         loading = threading.Thread(target=repository.load, args=("slow",))
@@ -435,6 +442,8 @@ class Model:
             assert answer(fake) == 1
             with pytest.raises(ModelUnavailableError, match="it is loading"):
                 repository.get("slow")
+            # Inference says the same, not that there is no such model.
+            assert fake.unavailable == {"slow": "it is loading"}
         finally:
             gate.touch()
             loading.join(10)
@@ -564,3 +573,90 @@ assert repository.ready("m")
             env=environment,
         )
         assert (result.returncode, result.stderr) == (0, "")
+
+
+class TestDuringALoad:
+    """What changes while a model loads is neither lost nor left behind."""
+
+    @pytest.fixture
+    def loading(
+        self, open_repository: Open, root: Path, fake: FakeEngine
+    ) -> Iterator[tuple[ModelRepository, threading.Thread, Path]]:
+        gate = write_slow(root)
+        repository = open_repository(control="explicit")
+
+        def load() -> None:
+            with contextlib.suppress(LoadFailedError):
+                repository.load("slow")
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        wait_until(lambda: fake.unavailable.get("slow") == "it is loading")
+        yield repository, thread, gate
+        gate.touch()
+        thread.join(10)
+        assert not thread.is_alive()
+
+    def test_closing_waits_as_long_as_it_is_told(
+        self, loading: tuple[ModelRepository, threading.Thread, Path], fake: FakeEngine
+    ) -> None:
+        repository, thread, gate = loading
+        before = time.monotonic()
+        repository.close(0.1)
+        assert time.monotonic() - before < 5
+        assert thread.is_alive()
+        gate.touch()
+        thread.join(10)
+        # Nobody is left to close what has loaded but the loader.
+        assert fake.routes == {}
+        assert all(version.closed for version in fake.added)
+
+    def test_an_edit_is_seen_afterwards(
+        self,
+        loading: tuple[ModelRepository, threading.Thread, Path],
+        root: Path,
+        fake: FakeEngine,
+    ) -> None:
+        repository, thread, gate = loading
+        config = root / "slow" / "config.pbtxt"
+        models.put(config, config.read_bytes() + b"max_batch_size: 4 ")
+        gate.touch()
+        thread.join(10)
+        assert fake.routes["slow"][0].spec.batching.max_batch_size == 0
+        repository.load("slow")
+        assert fake.routes["slow"][0].spec.batching.max_batch_size == 4
+
+    def test_a_folder_that_goes(
+        self, loading: tuple[ModelRepository, threading.Thread, Path], root: Path, fake: FakeEngine
+    ) -> None:
+        repository, thread, gate = loading
+        os.replace(root / "slow", root / ".slow")
+        gate.touch()
+        thread.join(10)
+        # What was read before serves; what is asked for now is not there.
+        assert served(fake) == {"slow": [1]}
+        with pytest.raises(LoadFailedError, match="its folder is no longer in the repository"):
+            repository.load("slow")
+
+
+def test_a_reason_of_odd_characters_reaches_the_engine(root: Path) -> None:
+    source = """
+class Model:
+    def load(self):
+        raise ValueError("\\udcff")
+
+    def infer(self, inputs):
+        return {}
+"""
+    config = 'backend: "python" output { name: "y" data_type: TYPE_FP32 dims: 1 }'
+    models.write_python(
+        root, "odd", source, config=config + 'input { name: "x" data_type: TYPE_FP32 dims: 1 }'
+    )
+    models.write(root, "good", models.add_constant(1))
+    engine = Engine(transport_threads=0)
+    repository = ModelRepository(engine, RepositoryOptions(paths=(root,)))
+    try:
+        assert list(repository.start()) == ["odd"]
+        assert repository.ready("good")
+    finally:
+        assert repository.close(10)

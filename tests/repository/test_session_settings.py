@@ -52,6 +52,12 @@ def test_everything_that_can_be_set() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["/tmp/ops.so", "../../ops.so"])
+def test_operators_come_from_the_model_s_folder(name: str) -> None:
+    with pytest.raises(LoadError, match="^model_operations: op_library_filename .* folder 'm'$"):
+        settings_of(f'model_operations {{ op_library_filename: "{name}" }}')
+
+
 def test_zero_threads_leave_it_to_the_server() -> None:
     assert settings_of(parameter("intra_op_thread_count", "0")).intra_op_threads is None
 

@@ -215,6 +215,14 @@ def test_reshapes() -> None:
             "input 'z': reshape from [4, -1] to [4], expected as many elements and as many -1",
         ),
         (
+            'input { name: "z" data_type: TYPE_FP32 dims: 4 reshape { shape: [ 2, -2 ] } }',
+            "input 'z': reshape to [2, -2], expected sizes of 1 or more, or -1",
+        ),
+        (
+            f"dynamic_batching {{ max_queue_delay_microseconds: {2**63} }}",
+            f"dynamic_batching: max_queue_delay_microseconds is {2**63}, expected less than 2^53",
+        ),
+        (
             'output { name: "z" data_type: TYPE_FP32 dims: 1 label_filename: "nowhere.txt" }',
             "output 'z': label_filename 'nowhere.txt': No such file or directory",
         ),

@@ -104,8 +104,7 @@ class _Completion:
         self, inputs: Sequence[DeclaredTensor], outputs: Sequence[DeclaredTensor]
     ) -> bool:
         """Whether the tensors have a batch dimension that config.pbtxt does not count as theirs."""
-        required = [tensor for tensor in inputs if not tensor.optional]
-        if not can_batch([*required, *outputs]):
+        if not can_batch([*inputs, *outputs]):
             return False
         pairs = [
             *zip(self._message.input, inputs, strict=False),
