@@ -202,5 +202,5 @@ def test_hidden_folders_change_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a\0b"])
 def test_files_stay_inside(name: str) -> None:
     assert file_inside(Path("m"), "a/b.txt", "f") == Path("m/a/b.txt")
-    with pytest.raises(LoadError, match="^label_filename .*, expected a file in the folder 'm'$"):
+    with pytest.raises(LoadError, match=r"^label_filename .*, expected a file in the folder 'm'$"):
         file_inside(Path("m"), name, "label_filename")

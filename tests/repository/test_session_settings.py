@@ -54,7 +54,7 @@ def test_everything_that_can_be_set() -> None:
 
 @pytest.mark.parametrize("name", ["/tmp/ops.so", "../../ops.so"])
 def test_operators_come_from_the_model_s_folder(name: str) -> None:
-    with pytest.raises(LoadError, match="^model_operations: op_library_filename .* folder 'm'$"):
+    with pytest.raises(LoadError, match=r"^model_operations: op_library_filename .* folder 'm'$"):
         settings_of(f'model_operations {{ op_library_filename: "{name}" }}')
 
 
