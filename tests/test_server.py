@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -23,6 +26,7 @@ from tritonclient.utils import InferenceServerException
 
 import penstock
 from penstock import BindError, NoModelError, OptionsError, RequestError, Server
+from penstock.control.plane import MAX_HTTP_CONNECTIONS
 from tests import models
 
 ANY_PORT = {"grpc_port": 0, "http_port": 0}
@@ -395,3 +399,65 @@ def test_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
     (error,) = answers
     assert isinstance(error, InferenceServerException)
     assert error.status() == "StatusCode.UNAVAILABLE"
+
+
+def test_silent_http_clients_lose_their_place(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.control.http_connection.SILENCE_S", 0.5)
+    with Server(repository, **ANY_PORT) as server, contextlib.ExitStack() as stack:
+        host, port = server.http_address.rsplit(":", 1)
+
+        def connect(sent: bytes) -> socket.socket:
+            client = stack.enter_context(socket.create_connection((host, int(port)), 10))
+            client.sendall(sent)
+            return client
+
+        request = b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\n"
+        silent = [connect(b"") for _ in range(MAX_HTTP_CONNECTIONS)]
+        silent += [connect(request), connect(request + b"\r\n" + request)]
+        for client in silent:
+            # Whatever was answered, the end comes.
+            while client.recv(4096):
+                pass
+        assert get(server.http_address, "/v2/health/ready")[0] == 200
+        # One that goes on asking stays.
+        busy = connect(request + b"\r\n")
+        for _ in range(4):
+            assert busy.recv(4096).startswith(b"HTTP/1.1 200")
+            time.sleep(0.2)
+            busy.sendall(request + b"\r\n")
+        assert busy.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_ctrl_c_is_heard_while_the_core_computes(tmp_path: Path) -> None:
+    """In a process of its own: pytest has this one's signals."""
+    program = """
+import signal, sys, threading, time
+import numpy as np, penstock
+with penstock.load(sys.argv[1]) as model:
+    request = model.submit({"x": np.zeros((1, 2), np.float32)})
+    threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+    began = time.monotonic()
+    try:
+        request.result()
+    except KeyboardInterrupt:
+        print("interrupted" if time.monotonic() - began < 2 else "late")
+"""
+    source = """
+import time
+
+class Model:
+    def infer(self, inputs):
+        time.sleep(3)
+        return {"y": inputs["x"]}
+"""
+    config = (
+        'backend: "python" max_batch_size: 1 input { name: "x" data_type: TYPE_FP32 dims: 2 } '
+        'output { name: "y" data_type: TYPE_FP32 dims: 2 }'
+    )
+    folder = models.write_python(tmp_path, "m", source, config=config)
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout == "interrupted\n", ran.stderr

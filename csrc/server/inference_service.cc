@@ -287,6 +287,7 @@ void InferenceService::submit_pending(Worker& worker) {
         request->status = oip::bind(request->view, request->version->signature(), request->bound);
       }
       if (!request->status.ok()) {
+        version->count_closed(*request, worker.transport().now());
         answer(worker, *request);
         continue;
       }

@@ -41,6 +41,7 @@ void LocalRequest::submit(const std::shared_ptr<LocalRequest>& request,
   serving::Request* const one[] = {&self};
   self.version->submit(one, self.arrival, refused, closed);
   if (!closed.empty()) {
+    self.version->count_closed(self, self.arrival);
     self.status = serving::refusal_status(self.version->signature(), self, {}, self.arrival);
   }
   if (!closed.empty() || !refused.empty()) self.settle();

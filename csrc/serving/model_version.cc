@@ -57,7 +57,7 @@ void ModelVersion::submit(std::span<Request* const> requests, Nanos now,
         closed.push_back(request);
         continue;
       }
-      refused_[index(admission.refusal)] += 1;
+      count_refused(*request, admission.refusal, now);
       refused.push_back(request);
       reasons.push_back(admission);
     }
@@ -75,8 +75,18 @@ void ModelVersion::submit(std::span<Request* const> requests, Nanos now,
 bool ModelVersion::cancel(Request& request, Refusal why) {
   const std::lock_guard lock(mutex_);
   if (!batcher_.remove(request)) return false;
-  refused_[index(why)] += 1;
+  count_refused(request, why, steady_now());
   return true;
+}
+
+void ModelVersion::count_closed(const Request& request, Nanos now) {
+  const std::lock_guard lock(mutex_);
+  count_refused(request, Refusal::kClosed, now);
+}
+
+void ModelVersion::count_refused(const QueueItem& item, Refusal why, Nanos now) {
+  refused_[index(why)] += 1;
+  refused_ns_ += static_cast<std::uint64_t>(std::max<Nanos>(now - item.arrival, 0));
 }
 
 void ModelVersion::close() {
@@ -94,7 +104,7 @@ bool ModelVersion::take(std::uint32_t instance, Batch& batch) {
   for (;;) {
     const Nanos now = steady_now();
     const bool got = batcher_.take(now, items, expired, batch.reason);
-    refused_[index(Refusal::kExpired)] += expired.size();
+    for (const QueueItem* item : expired) count_refused(*item, Refusal::kExpired, now);
     if (got) {
       batch.requests.clear();
       batch.rows = 0;
@@ -201,6 +211,7 @@ ModelVersion::QueueSnapshot ModelVersion::queue_snapshot() const {
   const std::lock_guard lock(mutex_);
   QueueSnapshot snapshot;
   snapshot.refused = refused_;
+  snapshot.refused_ns = refused_ns_;
   snapshot.released = released_;
   snapshot.queued_requests = batcher_.queued_requests();
   snapshot.queued_rows = batcher_.queued_rows();

@@ -69,6 +69,9 @@ class ModelVersion {
   /// get it, if it runs already.
   bool cancel(Request& request, Refusal why);
 
+  /// Counts one of submit()'s `closed` that no other version took.
+  void count_closed(const Request& request, Nanos now);
+
   /// Takes no more; what is queued is still computed.
   void close();
 
@@ -87,6 +90,7 @@ class ModelVersion {
 
   struct QueueSnapshot {
     std::array<std::uint64_t, static_cast<std::size_t>(Refusal::kCount)> refused{};
+    std::uint64_t refused_ns = 0;  // from arrival to refusal, of all reasons
     std::array<std::uint64_t, static_cast<std::size_t>(Release::kCount)> released{};
     std::uint64_t queued_requests = 0;
     std::int64_t queued_rows = 0;
@@ -98,6 +102,7 @@ class ModelVersion {
 
  private:
   static void give_back(std::span<Request* const> requests);
+  void count_refused(const QueueItem& item, Refusal why, Nanos now);
   void refuse_expired(std::vector<QueueItem*>& expired, Nanos now);
 
   const oip::Signature signature_;
@@ -115,6 +120,7 @@ class ModelVersion {
   std::uint32_t idle_ = 0;
   Nanos sleeping_until_ = 0;
   std::array<std::uint64_t, static_cast<std::size_t>(Refusal::kCount)> refused_{};
+  std::uint64_t refused_ns_ = 0;
   std::array<std::uint64_t, static_cast<std::size_t>(Release::kCount)> released_{};
   std::uint64_t running_requests_ = 0;
   /// preserve_ordering: batches done before their turn.

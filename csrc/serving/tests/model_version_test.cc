@@ -193,6 +193,30 @@ TEST_CASE("many threads, many instances, cancellations: each request ends once")
         static_cast<std::uint64_t>(cancelled));
 }
 
+TEST_CASE("refusals are counted with the time that they took") {
+  const oip::Signature signature = doubler(4);
+  BatchingOptions options = options_for(signature);
+  options.default_policy.max_queue_size = 1;
+  Rig rig(signature, options);
+  TestRequest& queued = rig.request(1, 1);
+  REQUIRE(rig.submit(queued));
+  CHECK_FALSE(rig.submit(rig.request(1, 1)));
+  CHECK(rig.version->queue_snapshot().refused_ns == 0);
+  std::this_thread::sleep_for(std::chrono::milliseconds(3));
+  REQUIRE(rig.version->cancel(queued, Refusal::kCancelled));
+  const std::uint64_t waited = rig.version->queue_snapshot().refused_ns;
+  CHECK(waited >= 3'000'000);
+  rig.version->close();
+  TestRequest& late = rig.request(1, 1);
+  CHECK_FALSE(rig.submit(late));
+  rig.version->count_closed(late, late.arrival + 500);
+  const ModelVersion::QueueSnapshot snapshot = rig.version->queue_snapshot();
+  CHECK(snapshot.refused_ns == waited + 500);
+  for (const Refusal why : {Refusal::kQueueFull, Refusal::kCancelled, Refusal::kClosed}) {
+    CHECK(snapshot.refused[static_cast<std::size_t>(why)] == 1);
+  }
+}
+
 TEST_CASE("a closed version answers what it has and takes no more") {
   const oip::Signature signature = doubler(4);
   Rig rig(signature, options_for(signature));

@@ -35,6 +35,17 @@ cdef int64_t nanos(seconds) except *:
     return <int64_t>(seconds * _SECOND)
 
 
+# A thread that waits in the core looks for Ctrl-C this often.
+cdef int64_t kSignalSlice = 100_000_000
+
+
+cdef int64_t next_slice(int64_t until) noexcept:
+    """What to wait for now; less than kSignalSlice if it is the last of it."""
+    if until == kNever:
+        return kSignalSlice
+    return min(max(until - steady_now(), 0), kSignalSlice)
+
+
 cdef int64_t micros(int64_t us):
     return us * 1_000 if us < kNever // 1_000 else kNever
 

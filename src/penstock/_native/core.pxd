@@ -211,6 +211,7 @@ cdef extern from "serving/model_version.h" namespace "penstock::serving" nogil:
         size_t size()
     cdef cppclass QueueSnapshot "penstock::serving::ModelVersion::QueueSnapshot":
         RefusedCounts refused
+        uint64_t refused_ns
         ReleasedCounts released
         uint64_t queued_requests
         int64_t queued_rows

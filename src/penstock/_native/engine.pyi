@@ -101,8 +101,9 @@ class Version:
         """Counters since load, merged over threads::
 
         {"success": n, "success_ns": n,         # whole request
-         "failure": {reason: n},  # rejected, timeout, cancelled, backend, ...
-         "failure_ns": n,
+         "failure": {reason: n},                # queue_full, overload, too_late, expired,
+                                                # cancelled, closed, backend
+         "failure_ns": n,                       # from arrival to the failure
          "queue_ns": n, "compute_input_ns": n, "compute_infer_ns": n,
          "compute_output_ns": n,                # sums over requests
          "inference_count": n,                  # rows

@@ -8,6 +8,7 @@ import numbers
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memcpy
 from libcpp.memory cimport make_shared
@@ -118,10 +119,16 @@ cdef class Engine:
 
     def wait_drained(self, timeout_s):
         cdef CServer* transport = self.transport()
-        cdef int64_t timeout = nanos(timeout_s)
-        cdef bint drained
-        with nogil:
-            drained = transport.wait_drained(timeout)
+        cdef int64_t until = saturating_add(steady_now(), nanos(timeout_s))
+        cdef int64_t slice
+        cdef bint drained = False
+        while not drained:
+            slice = next_slice(until)
+            with nogil:
+                drained = transport.wait_drained(slice)
+            if slice < kSignalSlice:
+                break
+            PyErr_CheckSignals()
         return drained
 
     def stop(self):

@@ -21,11 +21,17 @@ cdef class LocalRequest:
         return self.native.get().done()
 
     def result(self, timeout_s=None):
-        cdef int64_t timeout = nanos(timeout_s)
+        cdef int64_t until = saturating_add(steady_now(), nanos(timeout_s))
+        cdef int64_t slice
         cdef CLocalRequest* native = self.native.get()
-        cdef bint done
-        with nogil:
-            done = native.wait(timeout)
+        cdef bint done = native.done()
+        while not done:
+            slice = next_slice(until)
+            with nogil:
+                done = native.wait(slice)
+            if slice < kSignalSlice:
+                break
+            PyErr_CheckSignals()
         if not done:
             raise TimeoutError(f"no answer within {timeout_s} s")
         if not native.status.ok():

@@ -14,6 +14,7 @@ cdef dict version_statistics(Version version):
         ),
         0,
     )
+    totals["failure_ns"] = queue.refused_ns
     failed_in_backend = 0
     last = 0
     sizes = {}

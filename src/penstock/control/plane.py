@@ -40,7 +40,7 @@ class ControlPlane:
     It never touches an event loop of the calling thread, so a notebook may use it.
 
     Args:
-        http_socket: bound and listening; None: no HTTP. Closed by :meth:`close`.
+        http_socket: bound and listening; None: no HTTP. The caller closes it.
     """
 
     def __init__(
@@ -189,10 +189,12 @@ class ControlPlane:
         import uvicorn
 
         from penstock.control.http import make_app
+        from penstock.control.http_connection import HttpConnection
 
         return uvicorn.Server(
             uvicorn.Config(
                 make_app(self._engine, self._repository, self._readiness),
+                http=HttpConnection,
                 lifespan="off",
                 ws="none",
                 access_log=False,
