@@ -12,11 +12,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from penstock import __version__, logs
+from penstock import __version__, exits, logs
 from penstock.options import MAX_PORT, OptionsError, ServerOptions
-
-EXIT_USAGE = 2
-"""As argparse has it."""
 
 EPILOG = """\
 signals:
@@ -213,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = ServerOptions(**chosen)
     except OptionsError as error:
         print(f"penstock serve: error: {_as_flags(str(error))}", file=sys.stderr)
-        return EXIT_USAGE
+        return exits.USAGE
     from penstock.serve import serve
 
     # Whoever reads the log may go; that is no reason to print a traceback for each line.

@@ -14,20 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
+from penstock import exits
 from penstock.banner import banner_text
 from penstock.logs import event
 from penstock.options import OptionsError, ServerOptions
 from penstock.server import BindError, NoModelError, Server
 
 log = logging.getLogger("penstock.serve")
-
-EXIT_OK = 0
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_BIND = 3
-EXIT_NO_MODEL = 4
-EXIT_SIGNAL = 128
-"""And the signal's number, as a shell has it."""
 
 SAME_SIGNAL_S = 0.1
 """Terminals and wrappers deliver one Ctrl-C or one stop twice: this soon it is no second one."""
@@ -107,7 +100,7 @@ def serve(repositories: Sequence[str], options: ServerOptions, *, show_banner: b
         try:
             server = Server(repositories, options)
         except OptionsError as refused:
-            return _failed("bad_configuration", refused, EXIT_USAGE)
+            return _failed("bad_configuration", refused, exits.USAGE)
         # Steps run beside this thread, so that a signal is heard while one of them takes long.
         starting = happenings.run("start", server.start)
         stopping: float | None = None
@@ -124,12 +117,12 @@ def serve(repositories: Sequence[str], options: ServerOptions, *, show_banner: b
                     _exit_at_once(happening)
             elif happening.step == "stop":
                 if happening.error is not None:
-                    return _failed("stop_failed", happening.error, EXIT_FAILURE)
+                    return _failed("stop_failed", happening.error, exits.FAILURE)
                 event(log, logging.INFO, "stopped")
                 if starting.is_alive():
                     # It loads a model that nobody will ask: native code that cannot be stopped.
-                    _exit(EXIT_OK)
-                return EXIT_OK
+                    _exit(exits.OK)
+                return exits.OK
             elif stopping is None:
                 if happening.error is not None:
                     return _start_failed(happening.error)
@@ -156,16 +149,16 @@ def _reload_tls(server: Server) -> None:
 def _start_failed(error: BaseException) -> int:
     match error:
         case OptionsError():
-            return _failed("bad_configuration", error, EXIT_USAGE)
+            return _failed("bad_configuration", error, exits.USAGE)
         case BindError():
-            return _failed("cannot_listen", error, EXIT_BIND)
+            return _failed("cannot_listen", error, exits.BIND)
         case NoModelError():
             for name, reason in error.failures.items():
                 event(log, logging.ERROR, "model_failed", model=name, reason=reason)
-            return _failed("no_model", error, EXIT_NO_MODEL)
+            return _failed("no_model", error, exits.NO_MODEL)
         case _:
             log.error("the start failed", exc_info=error)
-            return EXIT_FAILURE
+            return exits.FAILURE
 
 
 def _failed(what: str, error: BaseException, status: int) -> int:
@@ -214,7 +207,7 @@ def _announce(server: Server, show_banner: bool) -> None:
 
 def _exit_at_once(number: signal.Signals) -> NoReturn:
     event(log, logging.WARNING, "killed", signal=number.name)
-    _exit(EXIT_SIGNAL + number)
+    _exit(exits.SIGNAL + number)
 
 
 def _exit(status: int) -> NoReturn:

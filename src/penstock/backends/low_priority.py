@@ -1,8 +1,9 @@
 """Heavy native work beside serving: on a thread that yields to every other one.
 
 Linux gives each thread its own nice value, and a thread may only make its own worse without a
-privilege. So the thread that loads is a fresh one which ends with its work, and Python code stays
-off it: a thread that the kernel rarely lets run should not hold the interpreter's lock.
+privilege. So the thread that loads is a fresh one which ends with its work, and models that are
+Python code stay off it: a thread that the kernel rarely lets run should not hold the interpreter's
+lock for longer than it takes to call into native code.
 """
 
 from __future__ import annotations

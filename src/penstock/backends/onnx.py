@@ -6,6 +6,7 @@ import ctypes
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,9 +73,7 @@ class OnnxModel:
         if wanted is None:
             wanted = settings.default_threads(available_cores())
         self._threads = wanted
-        # Weights may lie in files beside the model.
-        size = sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
-        self._large = size >= LARGE_MODEL_BYTES
+        self._large = _size(path) >= LARGE_MODEL_BYTES
         self._on_trial = settings.intra_op_threads is None and wanted > 1 and not self._large
         self._session = create_session(path, settings, 1 if self._on_trial else wanted)
         self._signature = _signature(path.name, self._session)
@@ -149,6 +148,15 @@ class OnnxModel:
             if best > SHORT_RUN_S * 20:
                 break
         return best
+
+
+def _size(path: Path) -> int:
+    """Bytes of a model; its weights may lie in other files beside it, under any name."""
+    total = 0
+    for file in path.parent.iterdir():
+        with suppress(OSError):  # It may go while we look.
+            total += file.stat().st_size
+    return total
 
 
 def _give_memory_back() -> None:

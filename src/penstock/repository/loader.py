@@ -15,7 +15,7 @@ from penstock.repository.completion import complete
 from penstock.repository.config_file import ModelConfig, parse_override, read_config
 from penstock.repository.features import left_out, refuse_unserved
 from penstock.repository.layout import ModelFolder, wanted_versions
-from penstock.repository.platforms import ONNX, Platform, choose_platform, model_file
+from penstock.repository.platforms import KIND_GPU, ONNX, Platform, choose_platform, model_file
 from penstock.repository.validation import specify
 from penstock.repository.warmup import warm_up_as_configured, warm_up_with_zeros
 from penstock.spec import ModelSpec
@@ -30,7 +30,6 @@ PROFILE_FILE = "profile.json"
 """Beside a version's model: what its features are held against."""
 
 # ModelInstanceGroup.Kind.
-_KIND_GPU = 1
 _KIND_CPU = 2
 
 
@@ -224,7 +223,7 @@ def _open(platform: Platform, path: Path, source: Source, config: ModelConfig) -
         return OnnxModel(path, session_settings(config.message, source.folder))
     from penstock.backends.python import ModelContext, PythonModel
 
-    if any(group.kind == _KIND_GPU for group in config.message.instance_group):
+    if any(group.kind == KIND_GPU for group in config.message.instance_group):
         raise LoadError(
             "instance_group: KIND_GPU came for a Python model, expected KIND_CPU or KIND_MODEL"
         )

@@ -26,6 +26,9 @@ ONNX = Platform("onnxruntime", "onnxruntime_onnx", "model.onnx")
 PYTHON = Platform("python", "python", "model.py")
 SUPPORTED = (ONNX, PYTHON)
 
+KIND_GPU = 1
+"""Of ``inference.ModelInstanceGroup.Kind``."""
+
 
 def choose_platform(config: ModelConfig, version_folder: Path) -> Platform:
     """By ``backend``, by ``platform``, or else by the files that are there.

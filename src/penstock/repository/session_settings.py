@@ -8,9 +8,9 @@ from typing import Any
 from penstock.backends.base import LoadError
 from penstock.backends.sessions import SessionSettings, available_providers
 from penstock.repository.layout import file_inside
+from penstock.repository.platforms import KIND_GPU
 from penstock.repository.validation import instance_count
 
-_KIND_GPU = 1
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -108,7 +108,7 @@ def _providers(message: Any) -> tuple[tuple[str, dict[str, str]], ...]:
 def _gpu(message: Any) -> int | None:
     """The device of KIND_GPU; None for a model on the CPU."""
     groups = [group for group in message.instance_group if not group.passive]
-    on_gpu = [group for group in groups if group.kind == _KIND_GPU]
+    on_gpu = [group for group in groups if group.kind == KIND_GPU]
     if not on_gpu:
         return None
     devices = {device for group in on_gpu for device in group.gpus} or {0}

@@ -6,11 +6,10 @@ import argparse
 import json
 import sys
 
+from penstock import exits
 from penstock.monitoring.merge import MergedModel, MergeError, fetch_models, merge
 from penstock.monitoring.watcher import QUANTILES, STAGES, stage_summary
 from penstock.monitoring.windows import WINDOWS
-
-EXIT_FAILED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         merged = [merge(arguments.urls, model, arguments.model_version) for model in models]
     except MergeError as error:
         print(f"penstock merge: error: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return exits.FAILURE
     if arguments.json:
         print(json.dumps([model.to_dict() for model in merged], indent=2))
     else:

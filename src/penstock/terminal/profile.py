@@ -10,14 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from penstock import exits
 from penstock.backends.base import LoadError
 from penstock.local import load
 from penstock.monitoring.profile import ProfileError
 from penstock.monitoring.readers import Table, read_file
 from penstock.monitoring.training import profile_of_table
 from penstock.spec import MAX_BINS
-
-EXIT_FAILED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             profile.save(target)
     except (ProfileError, LoadError, OSError) as error:
         print(f"penstock profile: error: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return exits.FAILURE
     print(
         f"{target}: {len(profile.features)} features of {profile.rows} rows, "
         f"{target.stat().st_size} bytes, {seconds:.1f} s"

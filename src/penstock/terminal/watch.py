@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from penstock import exits
 from penstock.terminal.numbers import ASCII_BLOCKS, BLOCKS, printable
 from penstock.terminal.source import SourceError, base_url, fetch_reports
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-
-EXIT_UNREACHABLE = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 WINDOWS = ("1m", "5m", "start")
@@ -69,11 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if importlib.util.find_spec("rich") is None:
         _complain("the package rich is missing: pip install 'penstock[watch]'")
-        return EXIT_USAGE
+        return exits.USAGE
     try:
         return _once(arguments) if arguments.once else _live(arguments)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return exits.SIGNAL + signal.SIGINT
 
 
 def _once(arguments: argparse.Namespace) -> int:
@@ -81,7 +79,7 @@ def _once(arguments: argparse.Namespace) -> int:
         shown = _look(arguments, _console(), 20)
     except SourceError as error:
         _complain(printable(str(error)))
-        return EXIT_UNREACHABLE
+        return exits.FAILURE
     _console().print(shown)
     return 0
 
