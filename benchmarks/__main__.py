@@ -285,8 +285,10 @@ FIGURES = (
     "idle_connections",
     "many_models",
     "kernels",
+    "accuracy",
     "sketches",
     "drift",
+    "streams",
     "monitoring",
 )
 

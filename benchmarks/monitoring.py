@@ -45,16 +45,46 @@ def kernels(runs: int) -> dict[str, object]:
 
 def sketches() -> dict[str, object]:
     """LatencySketch beside its peers, in an environment that has them."""
-    python = _environment("sketches", ("numpy", *SKETCH_PEERS))
-    environment = os.environ | {"PYTHONPATH": f"{harness.ROOT}/src{os.pathsep}{harness.ROOT}"}
-    done = subprocess.run(
-        [python, "-m", "benchmarks.peers.sketches"],
-        capture_output=True,
-        check=True,
-        env=environment,
-    )
-    result: dict[str, object] = json.loads(done.stdout)
-    return result
+    return _in_environment("sketches", ("numpy", *SKETCH_PEERS), "benchmarks.peers.sketches")
+
+
+def accuracy(folder: Path) -> dict[str, object]:
+    """The sketch's relative error at p50, p95, p99 and p99.9, the largest of each distribution.
+
+    The live stream is what requests to a model in this process took, as their caller saw it.
+    """
+    random = np.random.default_rng(6)
+    samples = {
+        "lognormal": random.lognormal(-6, 1, 1_000_000),
+        "pareto": (random.pareto(1.5, 1_000_000) + 1) * 1e-4,
+        "bimodal": np.where(
+            random.random(1_000_000) < 0.9,
+            random.normal(2e-3, 2e-4, 1_000_000),
+            random.normal(0.2, 1e-2, 1_000_000),
+        ),
+    }
+    models.add_model(folder, "mlp0", models.mlp(models.SMALL))
+    row = {"x": random.normal(size=(1, models.SMALL[0])).astype(np.float32)}
+    with penstock.load(folder / "mlp0") as model:
+        taken = np.empty(50_000)
+        for i in range(len(taken)):
+            began = time.perf_counter()
+            model.infer(row)
+            taken[i] = time.perf_counter() - began
+    samples["live"] = taken
+    ranks = (0.5, 0.95, 0.99, 0.999)
+    found = {}
+    for name, values in samples.items():
+        sketch = penstock.LatencySketch()
+        sketch.add_many(values)
+        exact = np.quantile(values, ranks, method="inverted_cdf")
+        found[name] = float(np.max(np.abs(np.array(sketch.quantiles(ranks)) / exact - 1)))
+    return {f"{name}_percent": 100 * error for name, error in found.items()}
+
+
+def streams() -> dict[str, object]:
+    """Delay and false alarms on river's streams, in an environment that has river."""
+    return _in_environment("river", ("river",), "benchmarks.peers.streams")
 
 
 def drift(runs: int) -> dict[str, object]:
@@ -151,6 +181,15 @@ def _version_bytes(folder: Path) -> float:
         return watcher.window_bytes + live + bins + profile.counts.nbytes
 
 
+def _in_environment(name: str, packages: tuple[str, ...], module: str) -> dict[str, object]:
+    """What a module prints that has both some packages and this checkout."""
+    environment = os.environ | {"PYTHONPATH": f"{harness.ROOT}/src{os.pathsep}{harness.ROOT}"}
+    command = [_environment(name, packages), "-m", module]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    result: dict[str, object] = json.loads(done.stdout)
+    return result
+
+
 def _environment(name: str, packages: tuple[str, ...]) -> Path:
     """A virtual environment with some packages, made if there is none; its Python."""
     folder = PEERS / name
@@ -168,7 +207,9 @@ def figures(folder: Path, runs: int, requests: int) -> dict[str, Any]:
     """How each figure of this module is measured, by name."""
     return {
         "kernels": lambda: kernels(runs),
+        "accuracy": lambda: accuracy(folder / "accuracy"),
         "sketches": sketches,
         "drift": lambda: drift(runs),
+        "streams": streams,
         "monitoring": lambda: overhead(folder / "monitoring", runs, requests),
     }

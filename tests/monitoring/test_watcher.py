@@ -120,6 +120,30 @@ def test_a_profile_is_learned_from_the_first_rows(folder: Path, clock: Clock) ->
         assert report["profile"]["origin"] == "learned"
 
 
+def test_learning_leaves_out_what_no_bins_fit(tmp_path: Path, clock: Clock) -> None:
+    """BF16 comes as bits; the columns beside it are learned all the same."""
+    config = (
+        'backend: "python" max_batch_size: 64 '
+        'input [ { name: "x" data_type: TYPE_FP32 dims: 2 }, '
+        '{ name: "half" data_type: TYPE_BF16 dims: 3 } ] '
+        'output { name: "score" data_type: TYPE_FP32 dims: 1 } '
+        'parameters { key: "learn_profile_rows" value { string_value: "100" } }'
+    )
+    source = """
+class Model:
+    def infer(self, inputs):
+        return {"score": inputs["x"][:, :1]}
+"""
+    folder = models.write_python(tmp_path, "m", source, config=config)
+    with penstock.load(folder) as model:
+        for _ in range(2):
+            model.infer({"x": rows(60)[:, :2], "half": np.zeros((60, 3), np.uint16)})
+        watcher = model._loaded.watcher
+        watcher.tick()
+        assert watcher.state == "watching"
+        assert [each.name for each in watcher.profile.features] == ["x[0]", "x[1]", "score"]
+
+
 def test_what_is_not_monitored_has_no_watcher(folder: Path) -> None:
     (folder / "config.pbtxt").write_text(
         'parameters { key: "monitoring" value { string_value: "off" } }'

@@ -47,7 +47,8 @@ def _table(model: MergedModel, window: str) -> str:
         f"{summary['rate']:.1f}/s"
     ]
     heads = (*QUANTILES, "max")
-    lines.append(f"{'':16}" + "".join(f"{head:>12}" for head in heads))
+    shown = (*(f"p{100 * rank:g}" for rank in QUANTILES.values()), "max")
+    lines.append(f"{'':16}" + "".join(f"{head:>12}" for head in shown))
     rows = {stage: stage_summary(view.latency[stage]) for stage in STAGES}
     rows |= {f"slice {name}": stage_summary(each["total"]) for name, each in view.slices.items()}
     for name, values in rows.items():
