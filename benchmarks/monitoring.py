@@ -173,7 +173,8 @@ def _version_bytes(folder: Path) -> float:
         watcher = ModelWatcher(loaded.version, profile, clock, clock)
         for _ in range(80):
             for rows in (1, 8, 64):
-                model.infer({"x": random.normal(size=(rows, models.SMALL[0]))})
+                batch = random.normal(size=(rows, models.SMALL[0]))
+                model.infer({"x": batch.astype(np.float32)})
             clock.now += 5
             watcher.tick()
         live = 3 * penstock.LatencySketch().counts.nbytes + len(profile.features) * 37 * 8

@@ -1,6 +1,6 @@
 """Latency sketches side by side: the same values, one at a time and a batch at a time.
 
-Run by `python -m benchmarks sketch` in an environment of its own that has the peers. Prints one
+Run by `python -m benchmarks sketches` in an environment of its own that has the peers. Prints one
 JSON object: for each sketch nanoseconds a value per call and per batch (null: it takes no
 batches), and the relative error of four quantiles in percent.
 """
